@@ -65,6 +65,7 @@ class PolicyDeclaration(BaseModel):
     window_seconds: int = DEFAULT_POLICY.window_seconds
     window_moves: int | None = DEFAULT_POLICY.window_moves
     shard_window_moves: int | None = DEFAULT_POLICY.shard_window_moves
+    involuntary_moves_limited: bool = DEFAULT_POLICY.involuntary_moves_limited
     freezes: list[FreezeDeclaration] = []
 
     def merged(self, policy: NamespacePolicy) -> NamespacePolicy:

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from persistence.commands.command import ChangeRequest
@@ -44,6 +46,7 @@ from persistence.model.records import (
     Shard,
     ShardDiff,
     ShardKey,
+    ShardStatus,
     StreamPosition,
 )
 from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead, StreamPage
@@ -133,6 +136,27 @@ class ChangeGroup(Protocol):
 ChangeGroupFactory: TypeAlias = Callable[[], AbstractAsyncContextManager[ChangeGroup]]
 
 
+class ShardCount(NamedTuple):
+    """How many shards of a namespace a node owns in one status, with the sum of their capacities in millionths: each is
+    rounded to that, so that sums are exact, whatever shards come and go."""
+
+    namespace: str
+    node_id: str
+    status: ShardStatus
+    shards: int
+    capacity: int
+
+
+CAPACITY_UNITS: Final = 1_000_000
+"""What a capacity of 1 is counted as."""
+
+
+@lru_cache(1_024)
+def capacity_units(capacity: float) -> int:
+    """A finite capacity in millionths, as it is written: half of one is rounded up, as PostgreSQL does."""
+    return int((Decimal(repr(capacity)) * CAPACITY_UNITS).to_integral_value(ROUND_HALF_UP))
+
+
 class ShardReader(Protocol):
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]: ...
 
@@ -154,6 +178,16 @@ class ShardReader(Protocol):
     def holder(self) -> Callable[[Shard], bool]:
         """What knows, until something is awaited, whether this very object is in memory, and is what is read until the
         shard changes."""
+        ...
+
+
+class ShardTotals(Protocol):
+    async def counts(self, namespace: str | None = None) -> Stamped[Sequence[ShardCount]]:
+        """Of a namespace or of all, of every node, registered or not, and status that any shard has; in no order."""
+        ...
+
+    async def owners(self) -> Collection[str]:
+        """Every node that owns a shard, registered or not."""
         ...
 
 
@@ -188,6 +222,10 @@ class NodeReader(Protocol):
 
     async def page(self, where: NodeFilter, page: PageRequest[str], *, shards_counted: bool = True) -> Page[Node]:
         """Ordered by id."""
+        ...
+
+    async def absent(self, node_ids: Collection[str]) -> Collection[str]:
+        """Those of these nodes that are not registered, or were removed."""
         ...
 
     async def statuses(self, node_ids: Sequence[str]) -> Mapping[str, NodeStatus]:
@@ -456,6 +494,7 @@ class Store:
     """A backend, assembled by the composition root."""
 
     shards: ShardReader
+    totals: ShardTotals
     namespaces: NamespaceReader
     nodes: NodeReader
     plans: PlanReader

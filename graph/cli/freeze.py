@@ -9,10 +9,11 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure
+from graph.cli.lookups import unknown_namespace
 from graph.cli.options import F, change_input, change_options, optional_change_options, server_options
 from graph.cli.output import Column, format_time, print_documents, print_json, print_status, printable
 from graph.cli.points_in_time import DEADLINE, Time
-from graph.cli.policy import PolicyChange, change_policy, no_such_namespace
+from graph.cli.policy import PolicyChange, change_policy
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json
@@ -166,12 +167,12 @@ def _change(
 
 def _existing(api: ApiClient, names: Sequence[str]) -> Sequence[str]:
     """The names, once each. Raises Failure, before anything is changed, for one that is none."""
-    there = [found["name"] for found in rows(api, "ListNamespaces", {})]
+    there = [found["name"] for found in rows(api, "NamespaceNames", {})]
     if not names:
         return there
     for name in names:
         if name not in there:
-            raise no_such_namespace(name)
+            raise unknown_namespace(name, there)
     return list(dict.fromkeys(names))
 
 

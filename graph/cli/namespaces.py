@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
+from graph.cli.listing import Listing, list_options
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import (
     NOTHING,
@@ -20,7 +21,6 @@ from graph.cli.output import (
     print_documents,
     print_fields,
     print_json,
-    print_list,
     print_status,
     print_table,
     printable,
@@ -49,6 +49,8 @@ _COLUMNS: Final = (
     Column("VERSION", "version"),
     Column("SHARDS", "shardCount"),
     Column("REVISION", "revision"),
+    Column("ALGORITHM", "algorithmVersion", wide=True),
+    Column("DIGEST", "digest", wide=True),
     Column("UPDATED", "updatedAt", format_time),
 )
 
@@ -69,15 +71,15 @@ def namespaces() -> None:
 
 
 @namespaces.command("list")
-@server_options
-def list_namespaces(*, server: Address, as_json: bool) -> None:
+@list_options(_COLUMNS, "name")
+def list_namespaces(*, server: Address, listing: Listing) -> None:
     """List all namespaces.
 
     With --json JSON Lines: a namespace each.
     """
     with ApiClient(server) as api:
         found = list(rows(api, "ListNamespaces", {}))
-    print_list(_COLUMNS, found, "namespace", as_json=as_json)
+    listing.print(found, "namespace")
 
 
 @namespaces.command("get")

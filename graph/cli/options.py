@@ -8,15 +8,17 @@ from __future__ import annotations
 import functools
 import getpass
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
+from graph.cli import context_file
 from graph.cli.errors import Exit, Failure
-from graph.cli.output import print_status, printable
+from graph.cli.output import print_status, printable, write_yaml
 from graph.client.address import Address, TokenSource, read_address
 from graph.client.credentials import fixed_token, token_file
 from graph.client.records import Json
@@ -52,34 +54,115 @@ class Parsed(click.ParamType[T, object]):
 
 
 def server_options(command: F) -> F:
-    """--server, --token-file, --json: for every command that sends requests. The address carries the token."""
+    """--server, --context, --token-file, --json, -o: for every command that sends requests, but for lists, which have
+    `list_options`. The address carries the token."""
+    command = _with_form(connection_options(command))
+    return json_options(command, ("json", "yaml"), "Write JSON or YAML, for programs.")
+
+
+def json_options(command: F, forms: Sequence[str], help_text: str) -> F:
+    """--json, -o."""
+    command = click.option("-o", "--output", type=click.Choice(forms), help=help_text)(command)
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)
+
+
+def output_form(output: str | None, *, as_json: bool) -> str | None:
+    """The one that is asked for, in either way."""
+    if as_json and output not in (None, "json"):
+        raise click.UsageError(f"Say --json or -o {output}, not both.")
+    return "json" if as_json else output
+
+
+def _with_form(command: F) -> F:
+    @functools.wraps(command)
+    def with_form(*, as_json: bool, output: str | None, **options: object) -> object:
+        form = output_form(output, as_json=as_json)
+        if form == "yaml":
+            write_yaml()
+        return command(as_json=form is not None, **options)
+
+    return cast("F", with_form)
+
+
+def _complete_contexts(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        return [name for name in context_file.read().named if name.startswith(incomplete)]
+    except Failure:
+        return []
+
+
+def connection_options(command: F) -> F:
+    """--server, --context, --token-file. The address carries the token.
+
+    They are eager: the default of --actor, and completion, depend on them."""
     command = _with_token(command)
-    command = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(command)
     command = click.option(
         "--token-file",
         type=click.Path(dir_okay=False, path_type=Path),
         envvar="OMNIRELAY_TOKEN_FILE",
         show_envvar=True,
-        is_eager=True,  # the default of --actor depends on it
+        is_eager=True,
         help="File that holds the bearer token to show to the server.",
+    )(command)
+    command = click.option(
+        "--context",
+        envvar="OMNIRELAY_CONTEXT",
+        show_envvar=True,
+        is_eager=True,
+        shell_complete=_complete_contexts,
+        help="The server of this name, as `omnirelay context` has it.",
     )(command)
     return click.option(
         "--server",
         type=Parsed("url", read_address),
         envvar="OMNIRELAY_SERVER",
         show_envvar=True,
-        default=DEFAULT_SERVER,
-        show_default=True,
+        show_default=f"the context in use, or {DEFAULT_SERVER}",
+        is_eager=True,
         help="Address of the server.",
     )(command)
 
 
 def _with_token(command: F) -> F:
     @functools.wraps(command)
-    def with_token(*, server: Address, token_file: Path | None, **options: object) -> object:
-        return command(server=replace(server, token=_token(token_file)), **options)
+    def with_token(*, server: Address | None, context: str | None, token_file: Path | None, **rest: object) -> object:
+        return command(server=_address(click.get_current_context(), server, context, token_file), **rest)
 
     return cast("F", with_token)
+
+
+def address_of(context: click.Context) -> Address:
+    """The server that a command is for, while its options are still read. Raises Failure and UsageError."""
+    given = context.params
+    server, name, file = given.get("server"), given.get("context"), given.get("token_file")
+    # What was left out is not null yet, but click's own mark for that.
+    return _address(
+        context,
+        server if isinstance(server, Address) else None,
+        name if isinstance(name, str) else None,
+        file if isinstance(file, Path) else None,
+    )
+
+
+def _address(command: click.Context, server: Address | None, context: str | None, token: Path | None) -> Address:
+    """With its token: of --token-file, of the context, or of the environment, in this order. The token of a context is
+    shown to the server of that context and to no other."""
+    given = command.get_parameter_source
+    of_context = None
+    if server is None or (context is not None and _is_typed(given("context"))):
+        if server is not None and _is_typed(given("server")):
+            raise click.UsageError("Say --server or --context, not both.")
+        contexts = context_file.read()
+        name = context or contexts.current
+        server = read_address(DEFAULT_SERVER if name is None else contexts[name].server)
+        of_context = None if name is None else contexts[name].token_file
+    if of_context is not None and not _is_typed(given("token_file")):
+        token = Path(of_context)
+    return replace(server, token=_token(token))
+
+
+def _is_typed(source: ParameterSource | None) -> bool:
+    return source is ParameterSource.COMMANDLINE
 
 
 def _token(file: Path | None) -> TokenSource | None:
@@ -129,11 +212,9 @@ def change_input(reason: str, ticket: str | None, actor: str | None, force_reaso
 
 def _user() -> str | None:
     """The user running this; null where there is a token, which has a subject."""
-    options = click.get_current_context().params
-    if "token_file" in options:
-        file = options["token_file"]  # not null yet if it was left out, but click's own mark for that
-        if _token(file if isinstance(file, Path) else None) is not None:
-            return None
+    context = click.get_current_context()
+    if "token_file" in context.params and address_of(context).token is not None:
+        return None
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name, as containers like to have
@@ -156,6 +237,30 @@ def checked_by(problem_of: Callable[[T], str | None]) -> Callable[[click.Context
         return value
 
     return check
+
+
+def shard_arguments(command: F) -> F:
+    """NAMESPACE SHARD, or both as one word with a slash between them: as they are printed."""
+    return _shard_arguments(command, required=True)
+
+
+def optional_shard_arguments(command: F) -> F:
+    """The same, where either may be left out."""
+    return _shard_arguments(command, required=False)
+
+
+def _shard_arguments(command: F, *, required: bool) -> F:
+    @functools.wraps(command)
+    def with_shard(*, namespace: str | None, shard: str | None, **options: object) -> object:
+        if shard is None and namespace is not None:
+            namespace, slash, rest = namespace.partition("/")
+            shard = rest if slash else None
+        if required and not shard:
+            raise click.UsageError("Which shard? Name it as NAMESPACE SHARD, or as NAMESPACE/SHARD.")
+        return command(namespace=namespace, shard=shard, **options)
+
+    arguments = click.argument("shard", metavar="[SHARD]", required=False)(cast("F", with_shard))
+    return click.argument("namespace", metavar="NAMESPACE" if required else "[NAMESPACE]", required=required)(arguments)
 
 
 class KeyValue(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import click
 
+from graph.cli.yaml import to_yaml
 from graph.client.records import Json
 
 NOTHING: Final = "-"
@@ -29,8 +30,23 @@ Field: TypeAlias = tuple[str, object]
 """Of one record: its name and its value."""
 
 
+_YAML: Final = "graph.cli.output.yaml"
+"""In the context of a command: it writes YAML where it would write JSON."""
+
+
+def write_yaml() -> None:
+    """From now on, until the command under way ends."""
+    click.get_current_context().meta[_YAML] = True
+
+
 def print_json(document: object) -> None:
-    """A line of JSON Lines, or the one document there is. Flushed: a reader may be waiting for it."""
+    """A line of JSON Lines, or the one document there is. Flushed: a reader may be waiting for it.
+
+    As YAML, if that was asked for: a document each."""
+    context = click.get_current_context(silent=True)
+    if context is not None and _YAML in context.meta:
+        click.echo(f"---\n{to_yaml(document)}")
+        return
     click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -98,11 +114,12 @@ def moved_percent(change: Json) -> str | None:
 @dataclass(frozen=True, slots=True)
 class Column:
     """Of a table of documents. `source`: the path of a member, its names joined by dots, or a function of the document.
-    Null anywhere on the path is null. `convert` takes what is found there."""
+    Null anywhere on the path is null. `convert` takes what is found there. `wide`: only in wide tables."""
 
     title: str
     source: str | Callable[[Json], object]
     convert: Callable[[Any], object] | None = None
+    wide: bool = False
 
     def cell(self, document: Json) -> object:
         if not isinstance(self.source, str):
@@ -123,20 +140,22 @@ def print_list(columns: Sequence[Column], documents: Sequence[Json], thing: str,
         print_status(f"{pluralized(len(documents), thing)}.")
 
 
-def print_documents(columns: Sequence[Column], documents: Sequence[Json]) -> None:
-    """A row each; nothing for none."""
+def print_documents(columns: Sequence[Column], documents: Sequence[Json], *, wide: bool = False) -> None:
+    """A row each; nothing for none. `wide`: with every column."""
     if documents:
-        rows = [[column.cell(document) for column in columns] for document in documents]
-        print_table([column.title for column in columns], rows)
+        shown = [column for column in columns if wide or not column.wide]
+        rows = [[column.cell(document) for column in shown] for document in documents]
+        print_table([column.title for column in shown], rows, wide=wide)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """`rows` hold the value of each column."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, wide: bool = False) -> None:
+    """`rows` hold the value of each column. `wide`: empty columns are shown on terminals, too."""
     cells = [[printable(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         click.echo("\n".join(_aligned([list(columns), *cells])))
         return
-    columns, cells = _without_empty(columns, cells)
+    if not wide:
+        columns, cells = _without_empty(columns, cells)
     *fixed, last = _widths([columns, *cells])
     before_last = sum(fixed) + _GAP * len(fixed)
     terminal = shutil.get_terminal_size().columns

@@ -4,16 +4,20 @@ A plan is named by its id or by a file with its document. Tables have the first 
 urgent moves, the nodes whose loads change most.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from graph.cli.errors import UPDATE_THE_OLDER, ApiClient, Exit, Failure
-from graph.cli.output import arrow, format_percent, pluralized, print_status, print_table, printable
+from graph.cli.output import arrow, format_percent, made_by, pluralized, print_status, print_table, printable
 from graph.cli.suggestions import suggest_next
+from graph.client.address import Address
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE, plan_id_problem
 from persistence.model.records import MoveReason
@@ -40,6 +44,11 @@ _WIDTH: Final = 30
 """Characters of the longest bar."""
 
 _LIST_PLANS: Final = "Which plans there are: omnirelay mesh rebalance list"
+
+_SHORTEST: Final = 4
+
+_BEGINNING: Final = re.compile(f"[0-9a-f]{{{_SHORTEST},31}}")
+"""Of the id of a plan."""
 
 _MOVES: Final = ("SHARD", "VERSION", "OWNER", "MOVE REASON")
 
@@ -80,20 +89,38 @@ class NamedPlan:
     file: str | None = None
 
 
-def named_plan(text: str) -> NamedPlan:
-    """Raises Failure for what is neither the id of a plan nor a file with one. `-` is stdin.
+def full_plan_id(server: Address, text: str) -> str:
+    """The id, of which the beginning will do where no other plan's begins so. Raises Failure, which lists those."""
+    if plan_id_problem(text) is None:
+        return text
+    if not _BEGINNING.fullmatch(text):
+        message = f"{printable(text)} is no id of a plan, which has 32 hex digits, nor the first {_SHORTEST} or more."
+        raise Failure(Exit.INVALID, message, [_LIST_PLANS])
+    with ApiClient(server) as api:
+        found = [plan for plan in rows(api, "PlanIds", {}) if plan["id"].startswith(text)]
+    if len(found) == 1:
+        return str(found[0]["id"])
+    if not found:
+        raise Failure(Exit.NOT_FOUND, f"There is no plan whose id begins with {text}.", [_LIST_PLANS])
+    listed = [f"  {plan['id']}  {plan['status']}, made by {made_by(plan['created'])}" for plan in found]
+    message = f"{text} is the beginning of {len(found):,} plans' ids:"
+    raise Failure(Exit.INVALID, message, [*first(listed, everything=False), "Type more of the one that is meant."])
+
+
+def named_plan(text: str, server: Address) -> NamedPlan:
+    """Raises Failure for what is neither the id of a plan, or its beginning, nor a file with one. `-` is stdin.
 
     A document names itself, so whatever was changed in a file, its id is another plan's: of none that is stored.
     """
-    if plan_id_problem(text) is None:
-        return NamedPlan(text)
+    if plan_id_problem(text) is None or (_BEGINNING.fullmatch(text) and not Path(text).exists()):
+        return NamedPlan(full_plan_id(server, text))
     name = "stdin" if text == "-" else printable(text)
     try:
         with click.open_file(text, "rb") as file:
             document = file.read().rstrip(b"\r\n").decode()
         read_proposal(document)
     except FileNotFoundError:
-        message = f"{name} is neither the id of a plan, which has 32 hex digits, nor a file."
+        message = f"{name} is neither the id of a plan, which has 32 hex digits, nor its beginning, nor a file."
         raise Failure(Exit.INVALID, message, [_LIST_PLANS]) from None
     except OSError as error:
         raise Failure(Exit.INVALID, f"{name} cannot be read: {error.strerror}.") from error

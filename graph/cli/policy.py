@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import click
 
-from graph.cli.errors import LIST_NAMESPACES, ApiClient, Exit, Failure, committed
+from graph.cli.errors import ApiClient, committed
+from graph.cli.lookups import unknown_namespace
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Field, format_time, print_fields, print_json, print_table, printable
 from graph.client.address import Address
+from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.records import MAX_COUNTER, public_name
 
@@ -33,12 +35,8 @@ def read_namespace(api: ApiClient, name: str) -> Json:
     """Raises Failure if there is none."""
     found = api.execute("NamespaceDetails", {"name": name})["namespace"]
     if found is None:
-        raise no_such_namespace(name)
+        raise unknown_namespace(name, (each["name"] for each in rows(api, "NamespaceNames", {})))
     return dict(found)
-
-
-def no_such_namespace(name: str) -> Failure:
-    return Failure(Exit.NOT_FOUND, f"There is no namespace {printable(name)}.", [LIST_NAMESPACES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +168,11 @@ def show_policy(*, namespace: str, server: Address, as_json: bool) -> None:
 @click.option("--no-window-moves", is_flag=True, help="Any number of moves of the namespace.")
 @click.option("--shard-window-moves", metavar="N", type=int, help="How many moves one shard may see in any window.")
 @click.option("--no-shard-window-moves", is_flag=True, help="Any number of moves of one shard.")
+@click.option(
+    "--involuntary-moves-limited/--no-involuntary-moves-limited",
+    default=None,
+    help="Whether budget, windows and freezes hold up moves off nodes that are down or removed, too.",
+)
 @click.option(
     "--expected-version",
     type=click.IntRange(1, MAX_COUNTER),

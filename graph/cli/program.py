@@ -5,11 +5,13 @@ import sys
 import traceback
 from collections import UserDict
 from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
+from graph.cli.completion import COMPLETION, have_completed
 from graph.cli.errors import Exit, Failure, PipeClosed
 from graph.cli.output import print_status, printable
 
@@ -34,7 +36,7 @@ class LazyCommands(UserDict[str, Any]):
         command = self.data[name]
         if isinstance(command, str):
             module, _, variable = command.partition(":")
-            command = self.data[name] = getattr(import_module(module), variable)
+            command = self.data[name] = have_completed(getattr(import_module(module), variable))
         return command  # type: ignore[no-any-return]
 
 
@@ -46,6 +48,8 @@ class LazyCommands(UserDict[str, Any]):
             "db": "graph.cli.db:db",
             "schema": "graph.cli.schema:schema",
             "token": "graph.cli.token:token",
+            "context": "graph.cli.context:context",
+            "completion": "graph.cli.completion:completion",
             "mesh": "graph.cli.program:mesh",
         }
     ),
@@ -65,6 +69,8 @@ def omnirelay() -> None:
             "thaw": "graph.cli.freeze:thaw",
             "nodes": "graph.cli.nodes:nodes",
             "rebalance": "graph.cli.rebalance:rebalance",
+            "changes": "graph.cli.changes:changes",
+            "refusals": "graph.cli.refusals:refusals",
             "audit": "graph.cli.audit:audit",
         }
     )
@@ -75,6 +81,10 @@ def mesh() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command; its exit code. Data goes to stdout, everything else to stderr."""
+    return _complete(arguments) if COMPLETION in os.environ else _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
         sys.stdout.flush()
@@ -95,6 +105,13 @@ def run(arguments: Sequence[str]) -> int:
         print_status(traceback.format_exc() + "This is a defect of omnirelay; please report it with the lines above.")
         return Exit.INTERNAL
     return result if isinstance(result, int) else Exit.OK
+
+
+def _complete(arguments: Sequence[str]) -> int:
+    """What a shell's script for completion asks for. Whatever goes wrong, its terminal shows nothing of it."""
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), suppress(Exception, SystemExit, KeyboardInterrupt):  # noqa: PTH123 - no path
+        omnirelay.main(list(arguments), prog_name="omnirelay", complete_var=COMPLETION)
+    return Exit.OK
 
 
 def _discard_output() -> None:

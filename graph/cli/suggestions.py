@@ -6,7 +6,7 @@ from typing import Final
 import click
 from click.core import ParameterSource
 
-_TAKEN_OVER: Final = ("reason", "ticket", "actor", "server", "token_file")
+_TAKEN_OVER: Final = ("reason", "ticket", "actor", "server", "context", "token_file")
 
 
 def suggest_retry(**changed: object) -> str:

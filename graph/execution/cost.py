@@ -59,6 +59,9 @@ PROPOSAL: Final = 100
 ATTRIBUTION: Final = 2
 """The change that brought a shard or a node to where it is: those of a page are read by one statement."""
 
+LOADS: Final = 5
+"""What a node owns of some namespaces."""
+
 INTROSPECTION: Final = 6_000
 """`__schema`, which takes 30 ms of the processor, once in an operation; each `__type` counts a tenth."""
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from graph.execution.attribution import Attribution
+from graph.execution.loads import Loads
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
 from persistence.replica.reader import ReplicaShards
@@ -54,6 +55,9 @@ class Services:
     """What is shown as the time of the server."""
     attribution: Attribution = field(init=False)
     """Whose changes brought shards and nodes to where they are."""
+    loads: Loads = field(init=False)
+    """What nodes own of each namespace, and are entitled to."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribution", Attribution(self.store))
+        object.__setattr__(self, "loads", Loads(self.store, self.strategies))

@@ -64,12 +64,14 @@ _ORDER: Final = tuple(Workload)
 class Classification(NamedTuple):
     """`usual`, but of history where a variable of `past` has a value, which names a moment of the past; and a lookup
     that waits for the replica where one of `positions` has a value, or one of `namespaces` has none: a list of all of
-    them waits while one is behind. Each of `namespaces` is a variable, and the fields on the way into it."""
+    them waits while one is behind. Each of `namespaces` is a variable, and the fields on the way into it; so is each of
+    `nodes`, with a value of which it depends on what nodes there are."""
 
     usual: Workload
     past: tuple[str, ...] = ()
     positions: tuple[str, ...] = ()
     namespaces: tuple[tuple[str, ...], ...] = ()
+    nodes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def fields_at_once(self) -> int:
@@ -85,6 +87,9 @@ class Classification(NamedTuple):
         for name in self.past:
             if variables.get(name) is not None:
                 return Workload.HISTORY
+        for path in self.nodes:
+            if _value_at(variables, path) is not None:
+                return Workload.QUERY
         for name in self.positions:
             if variables.get(name) is not None:
                 return Workload.CATCH_UP
@@ -120,6 +125,7 @@ def classify(operation: OperationDefinitionNode | None, document: DocumentNode |
     past: list[str] = []
     positions: list[str] = []
     namespaces: list[tuple[str, ...]] = []
+    nodes: list[tuple[str, ...]] = []
     for field in fields:
         name = field.name.value
         of_name = (
@@ -131,31 +137,49 @@ def classify(operation: OperationDefinitionNode | None, document: DocumentNode |
         of_past = _where_given(field, {"asOf"}, Workload.HISTORY, defaults, past)
         of_position = _where_given(field, _FROM_POSITION, Workload.CATCH_UP, defaults, positions)
         of_list = _of_list(field, namespaces) if name == "shards" else Workload.LOOKUP
+        of_nodes = _of_nodes(field, defaults, nodes) if name == "shards" else Workload.LOOKUP
         stored = not _STORED.isdisjoint(names_below([field], fragments))
         of_selection = Workload.QUERY if stored else Workload.LOOKUP
-        usual = max(usual, of_name, of_past, of_position, of_list, of_selection, key=_ORDER.index)
+        usual = max(usual, of_name, of_past, of_position, of_list, of_nodes, of_selection, key=_ORDER.index)
     # No variable makes it a lighter one.
     return Classification(
         usual,
         tuple(past) if _ORDER.index(usual) < _ORDER.index(Workload.HISTORY) else (),
         tuple(positions) if usual is Workload.LOOKUP else (),
         tuple(namespaces) if usual is Workload.LOOKUP else (),
+        tuple(nodes) if usual.is_lookup else (),
     )
 
 
 def _of_list(field: FieldNode, namespaces: list[tuple[str, ...]]) -> Workload:
     """CATCH_UP for a list of all namespaces; where a variable decides, that is added to `namespaces`."""
-    path: tuple[str, ...] = ()
-    value = next((argument.value for argument in field.arguments or () if argument.name.value == "filter"), None)
-    if isinstance(value, VariableNode):
-        path = value.name.value, "namespace"
-    elif isinstance(value, ObjectValueNode):
-        value = next((each.value for each in value.fields if each.name.value == "namespace"), None)
-        if isinstance(value, VariableNode):
-            path = (value.name.value,)
+    value, path = _filtered_by("namespace", field)
     if path:
         namespaces.append(path)
     return Workload.CATCH_UP if _is_null(value) else Workload.LOOKUP
+
+
+def _of_nodes(field: FieldNode, defaults: Mapping[str, ValueNode | None], nodes: list[tuple[str, ...]]) -> Workload:
+    """QUERY for a list that depends on what nodes there are, which memory does not have; where a variable decides, that
+    is added to `nodes`."""
+    value, path = _filtered_by("orphaned", field)
+    if not path or not _is_null(defaults.get(path[0])):
+        return Workload.LOOKUP if _is_null(value) else Workload.QUERY
+    nodes.append(path)
+    return Workload.LOOKUP
+
+
+def _filtered_by(name: str, field: FieldNode) -> tuple[ValueNode | None, tuple[str, ...]]:
+    """The value of a member of the filter, or the variable that it is in; and that with the fields on the way into it,
+    empty without one."""
+    value = next((argument.value for argument in field.arguments or () if argument.name.value == "filter"), None)
+    if isinstance(value, VariableNode):
+        return value, (value.name.value, name)
+    if isinstance(value, ObjectValueNode):
+        value = next((each.value for each in value.fields if each.name.value == name), None)
+        if isinstance(value, VariableNode):
+            return value, (value.name.value,)
+    return value, ()
 
 
 def _where_given(

@@ -1,5 +1,6 @@
 """The audit log: committed changes and refused ones, each with its type, its connection, its filter and its lists."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from operator import attrgetter
@@ -9,6 +10,7 @@ import strawberry
 
 from graph.execution.context import Context, Info
 from graph.execution.records import kept_by, repeated
+from graph.schema.arguments import invalid
 from graph.schema.pagination import (
     After,
     Before,
@@ -24,9 +26,11 @@ from graph.schema.pagination import (
 from graph.schema.scalars import JSON, Revision
 from persistence.codec import cursors
 from persistence.model import queries, records
+from persistence.model.fields import quoted
+from persistence.model.paging import PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import HistoryOrder
-from persistence.model.records import ChangeKind
+from persistence.model.records import COUNTER_PATTERN, MAX_COUNTER, ChangeKind
 
 
 @strawberry.type(description="A namespace's or a node's configuration before and after a change.")
@@ -158,6 +162,17 @@ async def changes(
     newest_first = order_by is not HistoryOrder.REVISION_ASC
     found = await info.context.services.store.changes.page(where, page, newest_first=newest_first, shown=True)
     return await connection(info, found, cursors.CHANGES, attrgetter("id"), where.namespace)
+
+
+async def change(
+    info: Info,
+    id: Annotated[strawberry.ID, strawberry.argument(description="Its id: a whole number.")],  # noqa: A002 - by schema
+) -> records.Change | None:
+    if not re.fullmatch(COUNTER_PATTERN, id) or int(id) > MAX_COUNTER:
+        raise invalid("id", f"must be a whole number from 1 to {MAX_COUNTER}, not {quoted(id)}")
+    upwards = queries.ChangeFilter(up_to_id=int(id))
+    found = await info.context.services.store.changes.page(upwards, PageRequest(1), newest_first=True, shown=True)
+    return next((newest for newest in found.items if newest.id == int(id)), None)
 
 
 async def changes_of_plan(

@@ -92,6 +92,10 @@ class ShardHistoryFilter:
         default=None,
         description="Made by a rebalance, for one of these reasons. Null or an empty list does not restrict.",
     )
+    owner_changed: bool | None = strawberry.field(
+        default=None,
+        description="By which the shard came from one owner to another; or, if false, by which it did not.",
+    )
     since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
     until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
 
@@ -106,6 +110,7 @@ class ShardHistoryFilter:
             change_ticket=self.change_ticket,
             change_id=None if self.change_id is None else change_id("filter.changeId", self.change_id),
             move_reasons=self.move_reasons or None,
+            owner_changed=self.owner_changed,
             since=self.since,
             until=self.until,
         ).checked()

@@ -81,6 +81,13 @@ class PolicyFields:
         default=DEFAULT_POLICY.shard_window_moves,
         description="How many moves one shard may see in any window; null for any number.",
     )
+    involuntary_moves_limited: bool = strawberry.field(
+        default=DEFAULT_POLICY.involuntary_moves_limited,
+        description=(
+            "Whether budget, windows and freezes hold up the moves of plans off nodes that are DOWN, REMOVED or not "
+            "registered, too. Otherwise they neither hold them up nor count them."
+        ),
+    )
 
 
 FREEZES = "When its shards may not be changed at all; at most 32 windows."

@@ -8,8 +8,10 @@ from typing import Annotated, Final
 import strawberry
 
 from graph.execution.context import Info
-from graph.execution.cost import ATTRIBUTION, costs
+from graph.execution.cost import ATTRIBUTION, LOADS, costs
+from graph.execution.selections import TOGETHER
 from graph.schema.changes import Change
+from graph.schema.loads import NamespaceLoad, node_loads
 from graph.schema.pagination import (
     After,
     Before,
@@ -70,6 +72,12 @@ class Node:
     )
     created_at: datetime = strawberry.field(description="When it was first registered.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
+    loads = strawberry.field(
+        resolver=node_loads,
+        graphql_type=list[NamespaceLoad],
+        description="What it owns of each namespace, as of the newest revision this server knows, and what it might.",
+        metadata={**costs(LOADS), TOGETHER: True},
+    )
     last_change = strawberry.field(
         resolver=last_change,
         graphql_type=Change | None,

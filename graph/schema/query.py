@@ -2,10 +2,11 @@
 
 import strawberry
 
-from graph.execution.cost import EXPLANATION, PLANNING, costs
+from graph.execution.cost import COUNT, EXPLANATION, PLANNING, costs
 from graph.schema import changes as of_changes
 from graph.schema import drains as of_drains
 from graph.schema import history as of_history
+from graph.schema import loads as of_loads
 from graph.schema import namespaces as of_namespaces
 from graph.schema import nodes as of_nodes
 from graph.schema import plans as of_plans
@@ -16,6 +17,7 @@ from graph.schema import viewer as of_viewer
 from graph.schema.changes import ChangeConnection, RefusedChangeConnection
 from graph.schema.drains import DrainPreflight
 from graph.schema.history import ShardDiffConnection, ShardHistoryConnection
+from graph.schema.loads import ShardCounts
 from graph.schema.namespaces import Namespace, NamespaceConnection, Strategy
 from graph.schema.nodes import Node, NodeConnection
 from graph.schema.plans import RebalancePlan, RebalancePlanConnection
@@ -54,6 +56,11 @@ class Query:
     changes = strawberry.field(
         resolver=of_changes.changes, graphql_type=ChangeConnection, description="Committed changes: the audit log."
     )
+    change = strawberry.field(
+        resolver=of_changes.change,
+        graphql_type=of_changes.Change | None,
+        description="One committed change, or null if there is none of this id.",
+    )
     refusals = strawberry.field(
         resolver=of_changes.refusals,
         graphql_type=RefusedChangeConnection,
@@ -67,6 +74,12 @@ class Query:
     )
     head = strawberry.field(
         resolver=of_stream.head, graphql_type=StreamHead, description="Where the change stream is now."
+    )
+    shard_counts = strawberry.field(
+        resolver=of_loads.shard_counts,
+        graphql_type=ShardCounts,
+        description="How many shards there are by node, namespace and status, all at one revision.",
+        metadata=costs(COUNT),
     )
     viewer = strawberry.field(
         resolver=of_viewer.viewer,

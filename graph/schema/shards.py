@@ -197,9 +197,22 @@ class ShardFilter:
         default=None,
         description="Whose id contains this, case and all. 1 to 128 characters.",
     )
+    pinned: bool | None = strawberry.field(
+        default=None, description="With a pin, whether it has ended or not; or, if false, without one."
+    )
+    orphaned: bool | None = strawberry.field(
+        default=None,
+        description=(
+            "Whose owner is not registered, or was removed; or, if false, is registered. In lists of the present only: "
+            "neither with `asOf` nor in subscriptions."
+        ),
+    )
 
-    def query(self) -> queries.ShardFilter:
-        """Raises InvalidArgument naming `filter.` and the field."""
+    def query(self, *, of_present: bool = False) -> queries.ShardFilter:
+        """Of a list of the present, without what `orphaned` restricts. Raises InvalidArgument naming `filter.` and the
+        field."""
+        if self.orphaned is not None and not of_present:
+            raise invalid("filter.orphaned", "can be given in lists of the present only")
         return queries.ShardFilter(
             namespace=self.namespace,
             shard_ids=self.shard_ids or None,
@@ -209,7 +222,15 @@ class ShardFilter:
             strategies=self.strategies or None,
             change_ticket=self.change_ticket,
             search=self.search,
+            pinned=self.pinned,
         ).checked()
+
+    async def with_owners(self, info: Info, where: queries.ShardFilter) -> queries.ShardFilter:
+        """As `where`, of those owners that are registered now, or are not, as `orphaned` has it."""
+        store = info.context.services.store
+        owners = await store.totals.owners() if where.owner_node_ids is None else where.owner_node_ids
+        absent = await store.nodes.absent(owners)
+        return replace(where, owner_node_ids=[each for each in owners if (each in absent) is self.orphaned])
 
 
 @strawberry.input(one_of=True, description="A moment of the past: exactly one of its fields.")
@@ -324,12 +345,15 @@ async def shards(
     at_least: AtLeast = None,
     at_least_cursor: AtLeastCursor = None,
 ) -> StampedConnection[records.Shard]:
-    where, past = filter.query() if filter else EVERY_SHARD, as_of.record() if as_of else None
+    past = as_of.record() if as_of else None
+    where = filter.query(of_present=past is None) if filter else EVERY_SHARD
     page = read_page(info, cursors.SHARDS, first, after, last, before)
     if at_least is not None or at_least_cursor is not None:
         revision = await _reached(info.context.services, at_least, at_least_cursor)
         if info.context.services.memory is not None:
             await info.context.services.memory.require_list(revision, where.namespace)
+    if filter is not None and filter.orphaned is not None:
+        where = await filter.with_owners(info, where)
     found = await info.context.services.store.shards.page(where, page, past)
     items = await _attributed(info, found.value.items)
     if items is not found.value.items:

@@ -35,7 +35,7 @@ from persistence.ports import Store
 from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
-from persistence.replica.reader import ReplicaShards
+from persistence.replica.reader import ReplicaShards, ReplicaTotals
 from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
@@ -221,7 +221,7 @@ async def _open_replica(settings: Settings, shared: Shared) -> AsyncIterator[tup
             following(store.shards, feed, replica_limits(settings.replica_shards, settings.workers))
         )
         lookups = ReplicaShards(replica, store.shards, max(1, settings.read_connections - _FREE_CONNECTIONS))
-        yield replace(store, shards=lookups), feed, replica
+        yield replace(store, shards=lookups, totals=ReplicaTotals(replica, store.totals)), feed, replica
 
 
 @asynccontextmanager

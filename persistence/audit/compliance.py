@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,8 +20,8 @@ from persistence.audit.row_images import parsed_images
 from persistence.codec.json_documents import read_policy
 from persistence.model.policy import NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import MAX_WINDOW_SECONDS, matches
-from persistence.model.records import DiffKind, MoveReason
-from persistence.planning.waves import move_budget
+from persistence.model.records import INVOLUNTARY, DiffKind, MoveReason, NodeStatus
+from persistence.planning.waves import is_limited, move_budget
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
 
@@ -124,8 +124,10 @@ class ComplianceChecker:
     _policies: dict[str, NamespacePolicy] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
     _plans: dict[str, _PlanReview] = field(default_factory=dict)
-    _moves: dict[str, deque[tuple[datetime, int]]] = field(default_factory=dict)
-    _shard_moves: dict[tuple[str, str], deque[datetime]] = field(default_factory=dict)
+    _nodes: dict[str, str] = field(default_factory=dict)
+    """Their statuses."""
+    _moves: dict[str, deque[tuple[datetime, MoveReason | None, int]]] = field(default_factory=dict)
+    _shard_moves: dict[tuple[str, str], deque[tuple[datetime, MoveReason | None]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._continuity = Continuity(self.floor, checks_first=True)
@@ -135,9 +137,10 @@ class ComplianceChecker:
         self.changes += 1
         details = None if change.configuration is None else json.loads(change.configuration)
         if change.shard_count:
-            moved = Counter(row.namespace for row in rows if _is_move(row))
+            moved = Counter((row.namespace, self._reason(row)) for row in rows if _is_move(row))
+            chosen = {row.namespace for row in rows if not _is_move(row)}
             yield from self._check_tickets(change)
-            yield from self._check_moves(change, moved)
+            yield from self._check_moves(change, moved, chosen)
             yield from self._check_shards(change, rows)
             yield from self._check_continuity(change, rows)
             self._record(change, rows, moved)
@@ -155,19 +158,25 @@ class ComplianceChecker:
                 remedy = "Find the ticket that was meant."
                 yield _breach(change, PolicyRule.TICKET_PATTERN, name, f"ticket {ticket}", pattern, remedy)
 
-    def _check_moves(self, change: ChangeEntry, moved: Counter[str]) -> Iterator[RuleBreach]:
+    def _check_moves(
+        self, change: ChangeEntry, moves: Mapping[tuple[str, MoveReason | None], int], chosen: Collection[str]
+    ) -> Iterator[RuleBreach]:
+        """`moves` are counted by namespace and reason; shards of `chosen` namespaces are changed otherwise, too."""
         for name, policy in self._in_force(change.namespaces):
+            moved = sum(count for (of, reason), count in moves.items() if of == name and is_limited(reason, policy))
+            if not moved and name not in chosen:
+                continue
             for freeze in policy.freezes:
                 if freeze.begins <= change.committed_at < freeze.ends:
                     allowed = f"nothing from {_written(freeze.begins)} to {_written(freeze.ends)}: {freeze.reason}"
                     yield _forcible_breach(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
             count, budget = self._counts[name], move_budget(self._counts[name], policy)
-            if moved[name] > budget:
-                actual = f"{moved[name]:,} of {count:,} shards moved"
+            if moved > budget:
+                actual = f"{moved:,} of {count:,} shards moved"
                 yield _forcible_breach(change, PolicyRule.MOVE_BUDGET, name, actual, f"{budget:,} in one change")
             most = policy.window_moves
-            total = moved[name] + self._recent_moves(name, change.committed_at, policy.window_seconds)
-            if most is not None and moved[name] and total > most:
+            total = moved + self._recent_moves(name, change.committed_at, policy)
+            if most is not None and moved and total > most:
                 actual = f"{total:,} moves in {policy.window_seconds:,} seconds"
                 yield _forcible_breach(change, PolicyRule.WINDOW_BUDGET, name, actual, f"{most:,}")
 
@@ -176,8 +185,11 @@ class ComplianceChecker:
             policy = self._policies.get(row.namespace)
             if policy is None or policy.shard_window_moves is None or not _is_move(row):
                 continue
+            if not is_limited(self._reason(row), policy):
+                continue
             begins = change.committed_at - timedelta(seconds=policy.window_seconds)
-            moves = 1 + sum(at > begins for at in self._shard_moves.get((row.namespace, row.shard_id), ()))
+            recent = self._shard_moves.get((row.namespace, row.shard_id), ())
+            moves = 1 + sum(at > begins and is_limited(reason, policy) for at, reason in recent)
             if moves > policy.shard_window_moves:
                 actual = f"{moves:,} moves in {policy.window_seconds:,} seconds"
                 subject = f"{row.namespace}/{row.shard_id}"
@@ -208,11 +220,13 @@ class ComplianceChecker:
                 actual = f"plan {details['plan']} applied without approval"
                 yield _breach(change, PolicyRule.APPROVAL_REQUIRED, name, actual, "approval by somebody else", remedy)
 
-    def _record(self, change: ChangeEntry, rows: Sequence[RowEntry], moved: Counter[str]) -> None:
+    def _record(
+        self, change: ChangeEntry, rows: Sequence[RowEntry], moved: Mapping[tuple[str, MoveReason | None], int]
+    ) -> None:
         at = change.committed_at
-        for name, count in moved.items():
+        for (name, reason), count in moved.items():
             recent = self._moves.setdefault(name, deque())
-            recent.append((at, count))
+            recent.append((at, reason, count))
             while recent[0][0] <= at - _LONGEST:
                 recent.popleft()
         for row in rows:
@@ -230,8 +244,8 @@ class ComplianceChecker:
                 self.owners[key] = OwnerDecision(change.id, at, change.actor, by_plan=False)
             if _is_move(row):
                 times = self._shard_moves.setdefault(key, deque())
-                times.append(at)
-                while times[0] <= at - _LONGEST:
+                times.append((at, self._reason(row)))
+                while times[0][0] <= at - _LONGEST:
                     times.popleft()
 
     def _configure(self, change: ChangeEntry, details: dict[str, Any]) -> None:
@@ -244,6 +258,8 @@ class ComplianceChecker:
             closed = [details["plan"]] if change.kind == "REJECT_PLAN" else details.get("supersedes", ())
             for plan in closed:
                 self._plans.pop(plan, None)
+        elif "node" in details:
+            self._nodes[details["node"]] = details["current"]["status"]
         elif "namespace" in details and "policy" in details["current"]:
             self._policies[details["namespace"]] = read_policy(details["current"]["policy"])
 
@@ -251,9 +267,18 @@ class ComplianceChecker:
         """Configurations of before there were policies have none: nothing was required then."""
         return ((name, self._policies[name]) for name in namespaces if name in self._policies)
 
-    def _recent_moves(self, namespace: str, now: datetime, seconds: int) -> int:
-        begins = now - timedelta(seconds=seconds)
-        return sum(count for at, count in self._moves.get(namespace, ()) if at > begins)
+    def _recent_moves(self, namespace: str, now: datetime, policy: NamespacePolicy) -> int:
+        begins = now - timedelta(seconds=policy.window_seconds)
+        moves = self._moves.get(namespace, ())
+        return sum(count for at, reason, count in moves if at > begins and is_limited(reason, policy))
+
+    def _reason(self, row: RowEntry) -> MoveReason | None:
+        """Why a plan moved the shard. Null where none did, and where the owner was not what the reason says: a move is
+        not involuntary because it is written so."""
+        status = self._nodes.get(row.previous_owner_node_id or "", NodeStatus.REMOVED)
+        if row.move_reason in INVOLUNTARY and row.move_reason != f"OWNER_{status}":
+            return None
+        return None if row.move_reason is None else MoveReason(row.move_reason)
 
 
 def _is_move(row: RowEntry) -> bool:

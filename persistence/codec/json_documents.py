@@ -32,8 +32,8 @@ def write_policy(policy: NamespacePolicy) -> dict[str, Any]:
 
 
 def read_policy(document: Mapping[str, Any]) -> NamespacePolicy:
-    """The policy a document stands for."""
-    rules = {attribute: document[name] for attribute, name in _RULES.items()}
+    """The policy a document stands for. A rule that came later is at its default in documents of before."""
+    rules = {attribute: document[name] for attribute, name in _RULES.items() if name in document}
     rules["move_budget_percent"] = float(rules["move_budget_percent"])
     rules["freezes"] = tuple(map(_freeze, rules["freezes"]))
     return NamespacePolicy(**rules)

@@ -59,7 +59,8 @@ class DecisionInputs:
 @dataclass(frozen=True, slots=True)
 class RecentMoves:
     """How often shards changed owner in the windows that end at `now`: of namespaces whose policy bounds that, and of
-    the shards that were read of those whose policy bounds it for each shard. `revision` is the newest that was counted.
+    the shards that were read of those whose policy bounds it for each shard; involuntary moves only where the policy
+    limits those. `revision` is the newest that was counted.
     More than the policy allows may be counted up to one more than that only.
     """
 

@@ -43,15 +43,16 @@ class CommitConditions:
     """What must be so when the change is committed, although it was decided earlier.
 
     It is committed at `decided_at` or later, before `frozen_from`, and before `expires_at` of the plan that it begins;
-    its namespaces hold `fewest_shards` or more before it, and have seen at most `moves_left` moves after revision
-    `counted_to`. A backend that finds it otherwise writes nothing and raises TransientConflict: decided anew, the
-    change meets what has come in between.
+    its namespaces hold `fewest_shards` or more before it, and have seen at most `moves_left` moves, or
+    `voluntary_moves_left` of those that are not involuntary, after revision `counted_to`. A backend that finds it
+    otherwise writes nothing and raises TransientConflict: decided anew, the change meets what has come in between.
     """
 
     decided_at: datetime | None = None
     frozen_from: datetime | None = None
     fewest_shards: Mapping[str, int] = field(default_factory=dict)
     moves_left: Mapping[str, int] = field(default_factory=dict)
+    voluntary_moves_left: Mapping[str, int] = field(default_factory=dict)
     counted_to: int = 0
     expires_at: datetime | None = None
 

@@ -16,11 +16,11 @@ from persistence.handlers.rules.policies import check
 from persistence.handlers.shards import inputs_required_by_moves, move_shards
 from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
-from persistence.model.records import NodeStatus, Rebalance
+from persistence.model.records import MoveReason, NodeStatus, Rebalance
 from persistence.planning import lifecycle
 from persistence.planning.lifecycle import PlanAction
 from persistence.planning.proposal import Move, Proposal
-from persistence.planning.waves import cuts, most_at_once, wave_moves
+from persistence.planning.waves import change_limit, cuts, unlimited_moves, wave_moves
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
@@ -36,7 +36,7 @@ def reads_of(command: PlanCommand, held: StoredPlan) -> ReadSet:
     return ReadSet(
         older_than=plan.created.id if decides else None,
         namespaces=sorted(namespace.name for namespace in proposal.namespaces),
-        nodes=sorted(_targets(moves) | set(_versions(proposal, moves))),
+        nodes=sorted(_targets(moves) | set(_versions(proposal, moves)) | _gone(moves)),
         shards=[move.key for move in moves],
         moves=isinstance(command, ApplyPlan),
     )
@@ -65,18 +65,35 @@ def apply_plan(
     if state.plan is None:
         return NotFound(plans=(command.plan_id,))
     plan = _with_moves(state.plan).plan
-    action = PlanAction.RESUME if command.resume and plan.moves_made else PlanAction.APPLY
+    action = _action(command, plan)
     left = _moves_left(command, state.plan)
     if lifecycle.after(plan.status, action, moves_left=len(left)) is None:
         return PlanClosed(plan)
-    recent = state.recent.namespaces
-    most = {
-        name: most_at_once(namespace.shard_count, namespace.policy, recent.get(name, 0))
+    proposal, recent = state.plan.proposal, state.recent.namespaces
+    limits = {
+        name: change_limit(namespace.shard_count, namespace.policy, recent.get(name, 0))
         for name, namespace in state.namespaces.items()
     }
-    proposal = state.plan.proposal
-    moves = wave_moves(proposal.moves, proposal.together, plan.moves_made, most, command.max_moves)
-    if stale := _stale(state.plan, moves, state):
+    moves = wave_moves(proposal.moves, proposal.together, plan.moves_made, limits, command.max_moves)
+    outcome = _wave(command, state, state.plan, moves)
+    if isinstance(outcome, PolicyViolation) and command.max_moves is not None:
+        urgent = unlimited_moves(proposal.moves, proposal.together, plan.moves_made, limits)[: len(moves)]
+        if urgent and isinstance(first := _wave(command, state, state.plan, urgent), WriteSet):
+            # What holds up moves of choice does not hold up those before them.
+            return first
+    return outcome
+
+
+def _action(command: ApplyPlan, plan: RebalancePlan) -> PlanAction:
+    return PlanAction.RESUME if command.resume and plan.moves_made else PlanAction.APPLY
+
+
+def _wave(
+    command: ApplyPlan, state: ReadState, held: StoredPlan, moves: Sequence[Move]
+) -> WriteSet | InputsRequired | StalePlan | PolicyViolation:
+    """These moves of the plan, as one change."""
+    plan = held.plan
+    if stale := _stale(held, moves, state):
         return stale
     if state.inputs is None and (required := inputs_required_by_moves(moves, state)):
         return required
@@ -85,7 +102,7 @@ def apply_plan(
     if isinstance(checked, PolicyViolation):
         return checked
     made = plan.moves_made + len(moves)
-    status = lifecycle.after(plan.status, action, moves_left=plan.move_count - made) or plan.status
+    status = lifecycle.after(plan.status, _action(command, plan), moves_left=plan.move_count - made) or plan.status
     return write_set(
         command,
         sorted({move.namespace for move in moves}),
@@ -188,6 +205,9 @@ def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: ReadStat
 def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[str]:
     """Nodes that were changed, are gone, or may not be given shards any more."""
     planned, targets = _versions(proposal, moves), _targets(moves)
+    for node_id in sorted(_gone(moves)):
+        if (node := state.nodes.get(node_id)) is not None and node.status is not NodeStatus.REMOVED:
+            yield node_id
     for node_id in sorted(planned.keys() | targets):
         node = state.nodes.get(node_id)
         if (
@@ -202,6 +222,11 @@ def _versions(proposal: Proposal, moves: Sequence[Move]) -> dict[str, int]:
     """Of the nodes that these moves lead to or come from, as the plan found them."""
     touched = {node_id for move in moves if move.changes_owner for node_id in (move.from_node_id, move.to_node_id)}
     return {node.node_id: node.version for node in proposal.nodes if node.node_id in touched}
+
+
+def _gone(moves: Sequence[Move]) -> set[str]:
+    """Nodes that were not registered, or removed, when the plan was made: it has no versions of them."""
+    return {move.from_node_id for move in moves if move.reason is MoveReason.OWNER_REMOVED}
 
 
 def _targets(moves: Sequence[Move]) -> set[str]:

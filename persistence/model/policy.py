@@ -40,7 +40,8 @@ class NamespacePolicy:
     `ticket_pattern` must match the whole ticket (RE2 syntax). `approval_required`: a plan is applied only after another
     actor than its submitter approved it. `move_budget_percent` is of the namespace's shards, for one change.
     `window_moves` bounds the moves of the namespace, and `shard_window_moves` those of each shard, in any
-    `window_seconds` seconds; null for no bound.
+    `window_seconds` seconds; null for no bound. `involuntary_moves_limited`: budget, windows and freezes hold up moves
+    off nodes that are DOWN or REMOVED as well, which they do not count otherwise.
     """
 
     ticket_required: bool = False
@@ -50,6 +51,7 @@ class NamespacePolicy:
     window_seconds: int = 3600
     window_moves: int | None = None
     shard_window_moves: int | None = None
+    involuntary_moves_limited: bool = False
     freezes: tuple[FreezeWindow, ...] = ()
 
 

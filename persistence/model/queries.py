@@ -35,8 +35,8 @@ class HistoryOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShardFilter:
-    """`search` is a fragment of the shard id, matched as it is written, case and all. Can be hashed, whatever sequences
-    it was given."""
+    """`search` is a fragment of the shard id, matched as it is written, case and all. `pinned`: whether there is a pin,
+    in force or not. Can be hashed, whatever sequences it was given."""
 
     namespace: str | None = None
     shard_ids: Sequence[str] | None = None
@@ -46,6 +46,7 @@ class ShardFilter:
     strategies: Sequence[str] | None = None
     change_ticket: str | None = None
     search: str | None = None
+    pinned: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("shard_ids", "owner_node_ids", "leader_ids", "statuses", "strategies"):
@@ -78,6 +79,7 @@ class ShardFilter:
             and self.strategies is None
             and self.change_ticket is None
             and self.search is None
+            and self.pinned is None
         )
 
     def matches(self, shard: Shard) -> bool:
@@ -90,6 +92,7 @@ class ShardFilter:
             and (self.strategies is None or shard.strategy in self.strategies)
             and (self.change_ticket is None or shard.change_ticket == self.change_ticket)
             and (self.search is None or self.search in shard.shard_id)
+            and (self.pinned is None or self.pinned is (shard.pinned is not None))
         )
 
 
@@ -173,7 +176,9 @@ class PlanFilter:
 
 @dataclass(frozen=True, slots=True)
 class ShardHistoryFilter:
-    """Rows of history. `owner_node_id` matches where the node owned the shard before or after."""
+    """Rows of history. `owner_node_id` matches where the node owned the shard before or after; `owner_changed` where it
+    was there before and after, with another owner.
+    """
 
     namespace: str | None = None
     shard_id: str | None = None
@@ -183,6 +188,7 @@ class ShardHistoryFilter:
     change_ticket: str | None = None
     change_id: int | None = None
     move_reasons: Sequence[MoveReason] | None = None
+    owner_changed: bool | None = None
     since: datetime | None = None
     until: datetime | None = None
 

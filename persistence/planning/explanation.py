@@ -34,7 +34,7 @@ class Candidate:
 class Explanation:
     """`target_node_id` is null where there is no placement; `move` is what a plan of its namespace that is made now,
     with the default of moves, would do with the shard, `number` (from 1) which of its moves that is, of `planned`, and
-    `wave` in which of `waves` it would be made.
+    `wave` in which of `waves` it would be made. Of the moves up to it, `limited` are such as its policy limits.
 
     `stays` is why it is left where it is although its strategy prefers another node: PINNED, CORDONED, ANTI_AFFINITY
     where no node is left for its group, or LATER_PLAN where the moves of the plan come first. `waits` are the rules
@@ -50,6 +50,7 @@ class Explanation:
     replica_node_ids: tuple[str, ...]
     violations: tuple[Violation, ...]
     number: int | None = None
+    limited: int = 0
     planned: int = 0
     wave: int | None = None
     waves: int = 0
@@ -126,6 +127,7 @@ def explain(
         _replicas(placement, shard, target),
         tuple(one for one in (*placement.violations, *order.violations) if one.shard_id in about),
         None if number is None else number + 1,
+        0 if number is None else sum(map(order.limits[namespace].counts, order.moves[: number + 1])),
         len(order.moves),
         None if number is None else _wave(order, number),
         order.waves,
@@ -144,7 +146,7 @@ def _wave(order: Order, number: int) -> int:
     """From 1."""
     made, wave = 0, 0
     while made <= number:
-        made += len(wave_moves(order.moves, order.together, made, order.most, MAX_SHARDS_PER_CHANGE))
+        made += len(wave_moves(order.moves, order.together, made, order.limits, MAX_SHARDS_PER_CHANGE))
         wave += 1
     return wave
 

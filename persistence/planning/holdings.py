@@ -58,7 +58,11 @@ class Holdings:
     def room_from(self, move: Move) -> int | None:
         """The load of all from which on its target has room for the move; null if that takes moves from there."""
         target, most_shards, percent = move.to_node_id, self._bounds.max_shards, self._bounds.max_load_percent
-        if percent is None or (most_shards is not None and len(self._held[target]) >= most_shards):
+        if (
+            percent is None
+            or target not in self._held
+            or (most_shards is not None and len(self._held[target]) >= most_shards)
+        ):
             return None
         coming = 0 if move.from_node_id in self._held else self._sizes[move.shard_id]
         return self._loads[target] * 100 * self._whole // (self._weights[target] * percent) + 1 - coming

@@ -15,12 +15,11 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
-from persistence.model.policy import NamespacePolicy
 from persistence.planning.anti_affinity import Groups
 from persistence.planning.holdings import Holdings
 from persistence.planning.proposal import Move, Violation, urgency_order
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
-from persistence.planning.waves import most_at_once, wave_count
+from persistence.planning.waves import ChangeLimit, change_limit, is_limited, wave_count
 from strategies.placing import Placer
 
 Batch: TypeAlias = Sequence[int]
@@ -34,16 +33,31 @@ _LOOKED_AT: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class BatchLimit:
-    """How many moves of a namespace one change can make, and what limits them: `the move budget of 10 %`."""
+    """How many moves of a namespace one change can make, within a plan of at most `max_moves`."""
 
-    moves: int
-    cause: str
+    change: ChangeLimit
+    max_moves: int
+
+    def allows(self, moves: Sequence[Move]) -> bool:
+        return len(moves) <= self.max_moves and sum(map(self.change.counts, moves)) <= self.change.moves
+
+    def __str__(self) -> str:
+        most, policy = self.change.moves, self.change.policy
+        if self.max_moves < most:
+            return f"the plan's maxMoves allows {self.max_moves:,}"
+        if policy.window_moves == most:
+            return f"the window of {policy.window_seconds:,} seconds allows {most:,}"
+        return f"the move budget of {policy.move_budget_percent:g} % allows {most:,}"
 
 
 class Step(NamedTuple):
     """What is made next: a batch, the most urgent move that it is for (itself, or one that waits for it), and, by node,
-    how many shards there are on nodes that it brings over a bound, with the violations."""
+    how many shards there are on nodes that it brings over a bound, with the violations.
 
+    `late`: moves that its policy limits are among those that may have to be made before it.
+    """
+
+    late: bool
     urgent: int
     batch: Batch
     peaks: Mapping[str, tuple[int, Violation]]
@@ -51,13 +65,13 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Moves as a plan has them; `together` and `waves` are described there. `most` of a namespace are moved at once."""
+    """Moves as a plan has them, `together` and `waves` too. `limits` are those of the namespaces."""
 
     moves: tuple[Move, ...]
     together: tuple[tuple[int, int], ...] | None
     waves: int
     violations: tuple[Violation, ...]
-    most: Mapping[str, int]
+    limits: Mapping[str, ChangeLimit]
 
 
 def schedule(
@@ -70,18 +84,18 @@ def schedule(
     sorted_moves: dict[str, list[Move]] = {space.name: [] for space in snapshot.namespaces}
     for move in sorted(moves, key=urgency_order):
         sorted_moves[move.namespace].append(move)
-    most = {space.name: most_at_once(len(snapshot.shards[space.name]), space.policy) for space in snapshot.namespaces}
+    limits = {space.name: change_limit(len(snapshot.shards[space.name]), space.policy) for space in snapshot.namespaces}
     schedules = []
     for space in snapshot.namespaces:
         name = space.name
-        limit = _batch_limit(space.policy, most[name], max_moves)
+        limit = BatchLimit(limits[name], max_moves)
         schedules.append(Schedule(name, snapshot.shards[name], sorted_moves[name], placers[name], limit))
     made: list[Move] = []
     together: list[tuple[int, int]] = []
     peaks: dict[tuple[str, str], tuple[int, Violation]] = {}
     steps = [(iter(one), sorted_moves[name]) for name, one in zip(sorted_moves, schedules, strict=True)]
     following = [
-        (urgency_order(its[step.urgent]), number, step)
+        ((step.late, urgency_order(its[step.urgent])), number, step)
         for number, (rest, its) in enumerate(steps)
         for step in islice(rest, 1)
     ]
@@ -101,23 +115,15 @@ def schedule(
         if (after := next(rest, None)) is None:
             heappop(following)
         else:
-            heapreplace(following, (urgency_order(its[after.urgent]), number, after))
+            heapreplace(following, ((after.late, urgency_order(its[after.urgent])), number, after))
     stuck = (violation for one in schedules for violation in one.stuck)
     return Order(
         tuple(made),
         tuple(together) or None,
-        wave_count(made, together, most),
+        wave_count(made, together, limits),
         (*stuck, *(violation for _, (_, violation) in sorted(peaks.items()))),
-        most,
+        limits,
     )
-
-
-def _batch_limit(policy: NamespacePolicy, most: int, max_moves: int) -> BatchLimit:
-    if max_moves < most:
-        return BatchLimit(max_moves, "the plan's maxMoves")
-    if policy.window_moves == most:
-        return BatchLimit(most, f"the window of {policy.window_seconds:,} seconds")
-    return BatchLimit(most, f"the move budget of {policy.move_budget_percent:g} %")
 
 
 class Schedule:
@@ -141,6 +147,9 @@ class Schedule:
         self._holdings = Holdings(placer, shards, moves) if bounded and placer is not None else None
         self._groups = Groups(shards, moves)
         self._pending = set(range(len(moves)))
+        self._early = True
+        """As long as there are moves that the policy does not limit, and that do not have to wait for others that it
+        does: those are not held up by a budget or a freeze."""
         self._into: dict[str, list[int]] = defaultdict(list)
         self._out: dict[str, dict[str, deque[int]]] = defaultdict(lambda: defaultdict(deque))
         self._ready: list[tuple[int, str]] = []
@@ -163,7 +172,7 @@ class Schedule:
 
     def __iter__(self) -> Iterator[Step]:
         if self._holdings is None and not self._groups:
-            return (Step(position, (position,), {}) for position in range(len(self._moves)))
+            return (Step(self._limits(number), number, (number,), {}) for number in range(len(self._moves)))
         return self._steps()
 
     def _steps(self) -> Iterator[Step]:
@@ -176,20 +185,26 @@ class Schedule:
             self._reopen()
             if (node_id := self._most_urgent()) is not None and (head := self._head(node_id)) is not None:
                 for batch in self._attempt(head):
-                    yield Step(head, batch, self._peaks)
+                    yield Step(not self._early, head, batch, self._peaks)
                 following = self._head(node_id)
                 if following == head:
                     self._close(node_id, head)
                 elif following is not None:
                     heappush(self._ready, (following, node_id))
             elif not self._ready and (found := self._untangled()) is not None:
-                yield Step(*found, self._peaks)
+                urgent, batch = found
+                yield Step(late=True, urgent=urgent, batch=batch, peaks=self._peaks)
         for batch in self._oversized:
-            yield Step(batch[0], batch, {})
+            yield Step(late=True, urgent=batch[0], batch=batch, peaks={})
 
     def _most_urgent(self) -> str | None:
         """The node, of those that may have room, whose head is the most urgent."""
-        while self._ready:
+        while self._ready or self._early:
+            if self._early and (not self._ready or self._limits(self._ready[0][0])):
+                self._early = False
+                for node_id in sorted(self._full):
+                    self._open(node_id)
+                continue
             position, node_id = heappop(self._ready)
             head = None if node_id in self._full else self._head(node_id)
             if head == position:
@@ -197,6 +212,13 @@ class Schedule:
             if head is not None:
                 heappush(self._ready, (head, node_id))
         return None
+
+    def _limits(self, position: int) -> bool:
+        """Whether the policy limits the move."""
+        return is_limited(self._moves[position].reason, self._limit.change.policy)
+
+    def _allowed(self, batch: Batch) -> bool:
+        return self._limit.allows([self._moves[position] for position in batch])
 
     def _head(self, node_id: str) -> int | None:
         waiting = self._into[node_id]
@@ -210,8 +232,10 @@ class Schedule:
             chain = self._groups.chain(position)
             if chain is None:
                 self._leave(position)
-            elif chain.closed and len(chain.moves) > self._limit.moves:
+            elif chain.closed and not self._allowed(chain.moves):
                 self._postpone(chain.moves)
+            elif self._early and any(map(self._limits, chain.moves)):
+                return
             elif chain.closed:
                 yield self._make(chain.moves)
             else:
@@ -226,6 +250,8 @@ class Schedule:
     def _make_room(self, position: int) -> Generator[Batch, None, bool]:
         move = self._moves[position]
         while self._holdings is not None and not self._holdings.has_room(move):
+            if self._early:
+                return False
             found = self._nearest(move.to_node_id)
             if found is None:
                 return False
@@ -274,13 +300,10 @@ class Schedule:
                 break
             looked_at.append((head, node_id))
             circle = self._circle(head)
-            if circle is not None and len(circle) <= self._limit.moves:
+            if circle is not None and self._allowed(circle):
                 found = circle
             elif circle is not None and len(looked_at) == 1:
-                count, most = len(circle), self._limit.moves
-                reason = (
-                    f"{count:,} moves make room for each other in a circle, and {self._limit.cause} allows {most:,}"
-                )
+                reason = f"{len(circle):,} moves make room for each other in a circle, and {self._limit}"
         for entry in looked_at:
             heappush(self._closed, entry)
         if not looked_at or self._ready:
@@ -363,7 +386,8 @@ class Schedule:
     def _close(self, node_id: str, head: int) -> None:
         self._full.add(node_id)
         heappush(self._closed, (head, node_id))
-        if self._holdings is not None and (threshold := self._holdings.room_from(self._moves[head])) is not None:
+        threshold = None if self._holdings is None else self._holdings.room_from(self._moves[head])
+        if self._holdings is not None and threshold is not None and threshold > self._holdings.total:
             heappush(self._thresholds, (threshold, node_id))
 
     def _reopen(self) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from typing import TypeAlias
 
 from persistence.model.policy import NamespacePolicy
+from persistence.model.records import INVOLUNTARY, MoveReason
 from persistence.planning.proposal import Move, NodeLoad, Proposal
 
 Together: TypeAlias = Sequence[tuple[int, int]] | None
@@ -25,10 +26,26 @@ def move_budget(shard_count: int, policy: NamespacePolicy) -> int:
     return max(1, ceil(shard_count * Fraction(str(policy.move_budget_percent)) / 100))
 
 
-def most_at_once(shard_count: int, policy: NamespacePolicy, recent: int = 0) -> int:
-    """How many shards of a namespace one change may move, within its budget and, after `recent` moves, its window."""
+def is_limited(reason: MoveReason | str | None, policy: NamespacePolicy) -> bool:
+    """Whether budget, windows and freezes are about moves for this reason; null for one that no plan makes."""
+    return policy.involuntary_moves_limited or reason not in INVOLUNTARY
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLimit:
+    """How many `moves` of a namespace one change can have, not counting those that its policy does not limit."""
+
+    moves: int
+    policy: NamespacePolicy
+
+    def counts(self, move: Move) -> bool:
+        return move.changes_owner and is_limited(move.reason, self.policy)
+
+
+def change_limit(shard_count: int, policy: NamespacePolicy, recent: int = 0) -> ChangeLimit:
+    """Within the budget of a change and, after `recent` moves, within that of the window."""
     budget = move_budget(shard_count, policy)
-    return budget if policy.window_moves is None else min(budget, policy.window_moves - recent)
+    return ChangeLimit(budget if policy.window_moves is None else min(budget, policy.window_moves - recent), policy)
 
 
 def cuts(count: int, together: Together, made: int = 0) -> Iterator[int]:
@@ -38,12 +55,12 @@ def cuts(count: int, together: Together, made: int = 0) -> Iterator[int]:
 
 
 def wave_moves(
-    moves: Sequence[Move], together: Together, made: int, most: Mapping[str, int], max_moves: int | None
+    moves: Sequence[Move], together: Together, made: int, limits: Mapping[str, ChangeLimit], max_moves: int | None
 ) -> Sequence[Move]:
-    """The next wave of a plan's moves once the first `made` were made: at most `max_moves`, and of no namespace more
-    than its `most`, but at least one move with those that are made together with it.
+    """The next wave of a plan's moves once the first `made` were made: at most `max_moves`, and of each namespace what
+    its limit allows, but at least one move with those that are made together with it.
 
-    The order is kept, whatever the budgets, so that progress is one number. Without `max_moves` it is all that is left.
+    The order is kept, whatever the limits, so that progress is one number. Without `max_moves` it is all that is left.
     Whether it may be made is up to the rules of the write path.
     """
     if max_moves is None:
@@ -51,9 +68,9 @@ def wave_moves(
     counts: Counter[str] = Counter()
     end = made
     for cut in cuts(len(moves), together, made):
-        batch = [move.namespace for move in moves[end:cut] if move.changes_owner]
-        counts.update(batch)
-        too_many = any(name in most and counts[name] > most[name] for name in batch)
+        batch = {move.namespace for move in moves[end:cut]}
+        counts.update(move.namespace for move in moves[end:cut] if _counts(move, limits))
+        too_many = any(name in limits and counts[name] > max(0, limits[name].moves) for name in batch)
         if end > made and (too_many or cut - made > max_moves):
             break
         end = cut
@@ -62,11 +79,27 @@ def wave_moves(
     return moves[made:end]
 
 
-def wave_count(moves: Sequence[Move], together: Together, most: Mapping[str, int]) -> int:
-    """In how many changes a plan is made, if each is as large as `most` lets it be."""
+def unlimited_moves(
+    moves: Sequence[Move], together: Together, made: int, limits: Mapping[str, ChangeLimit]
+) -> Sequence[Move]:
+    """Those after the first `made`, up to the first that a policy limits."""
+    end = made
+    for cut in cuts(len(moves), together, made):
+        if any(is_limited(move.reason, limits[move.namespace].policy) for move in moves[end:cut]):
+            break
+        end = cut
+    return moves[made:end]
+
+
+def _counts(move: Move, limits: Mapping[str, ChangeLimit]) -> bool:
+    return move.namespace in limits and limits[move.namespace].counts(move)
+
+
+def wave_count(moves: Sequence[Move], together: Together, limits: Mapping[str, ChangeLimit]) -> int:
+    """In how many changes a plan is made, if each is as large as the limits let it be."""
     made, number = 0, 0
     while made < len(moves):
-        made += len(wave_moves(moves, together, made, most, len(moves)))
+        made += len(wave_moves(moves, together, made, limits, len(moves)))
         number += 1
     return number
 

@@ -316,6 +316,7 @@ def guards(write_set: WriteSet, relied: Relied) -> Mapping[str, Any]:
         "expiresAt": conditions.expires_at and conditions.expires_at.isoformat(),
         "fewestShards": dict(conditions.fewest_shards),
         "movesLeft": dict(conditions.moves_left),
+        "voluntaryMovesLeft": dict(conditions.voluntary_moves_left),
         "revision": conditions.counted_to,
         "ownsNone": write_set.node.node_id if write_set.node and write_set.node.status is NodeStatus.REMOVED else None,
         "namespaces": dict(_versions((reads.namespaces, state.namespaces) for reads, state in relied.reads)),

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from persistence.errors import TransientConflict
 from persistence.postgres.engine import translated
-from persistence.postgres.tables.history import MOVES
+from persistence.postgres.tables.history import MOVES, VOLUNTARY_MOVES
 
 Connection: TypeAlias = AsyncConnection | AsyncSession
 
@@ -88,6 +88,7 @@ def create_indexes(name: str) -> list[str]:
         f"CREATE INDEX ix_{name}_shard_revision ON {name} (namespace, shard_id, revision)",
         f"CREATE INDEX ix_{name}_namespace_revision ON {name} (namespace, revision)",
         f"CREATE INDEX ix_{name}_moves ON {name} (namespace, revision) WHERE {MOVES}",
+        f"CREATE INDEX ix_{name}_voluntary_moves ON {name} (namespace, revision) WHERE {VOLUNTARY_MOVES}",
         f"CREATE UNIQUE INDEX uq_{name}_version ON {name} (namespace, shard_id, version)",
     ]
 

@@ -34,7 +34,7 @@ from persistence.postgres.readers.plans import DOCUMENT, ONE_PLAN, SELECT_PLAN, 
 from persistence.postgres.readers.scan import SHARD_AS_SENT, Timestamps, records
 from persistence.postgres.rows import KEYS, PLAN_STATUS, as_arrays, namespace_of, node_of, plan_of
 from persistence.postgres.tables.current import NAMESPACES, NODES, SHARDS, STREAM_HEAD, TOMBSTONES
-from persistence.postgres.tables.history import CHANGES, HISTORY, MOVES
+from persistence.postgres.tables.history import CHANGES, HISTORY, MOVES, VOLUNTARY_MOVES
 from persistence.postgres.tables.plans import PLAN_DOCUMENTS, PLANS
 
 _NAMES: Final[Any] = func.any(bindparam("names", type_=ARRAY(String)))
@@ -73,8 +73,8 @@ _MEMBERS: Final = select(
 ).join(_GROUPS, (SHARDS.c.namespace == _GROUPS.c.namespace) & (SHARDS.c.anti_affinity_group == _GROUPS.c.name))
 
 
-def _moves_of(bounded: TableValuedAlias) -> Select[Any]:
-    """Of each row of arrays how many moves came after its revision `after`, counted up to `most`.
+def _moves_of(bounded: TableValuedAlias, condition: str) -> Select[Any]:
+    """Of each row of arrays how many of the moves of `condition` came after its revision `after`, counted up to `most`.
 
     They are read in the order of revisions, which only an index has: any number of other rows may lie between them.
     """
@@ -86,7 +86,7 @@ def _moves_of(bounded: TableValuedAlias) -> Select[Any]:
             *(HISTORY.c[name.name] == name for name in names),
             HISTORY.c.revision > after,
             # Constants, not parameters: under a plan for any parameters they must imply what the index holds.
-            literal_column(MOVES, Boolean),
+            literal_column(condition, Boolean),
             nothing_passed(HISTORY.c.revision),
         )
         .order_by(HISTORY.c.revision.desc())
@@ -132,13 +132,19 @@ _AFTER: Final = bindparam("afters", type_=ARRAY(BigInteger))
 
 _MOST: Final = bindparam("most", type_=ARRAY(BigInteger))
 
-_OF_NAMESPACES: Final = _moves_of(func.unnest(_IN, _AFTER, _MOST).table_valued("namespace", "after", "most"))
+_NAMESPACES_BOUNDED: Final = func.unnest(_IN, _AFTER, _MOST).table_valued("namespace", "after", "most")
 
-_OF_SHARDS: Final = _moves_of(
-    func.unnest(_IN, bindparam("shard_ids", type_=ARRAY(String)), _AFTER, _MOST).table_valued(
-        "namespace", "shard_id", "after", "most"
-    )
+_SHARDS_BOUNDED: Final = func.unnest(_IN, bindparam("shard_ids", type_=ARRAY(String)), _AFTER, _MOST).table_valued(
+    "namespace", "shard_id", "after", "most"
 )
+
+# By whether the policy limits involuntary moves.
+_OF_NAMESPACES: Final = {
+    True: _moves_of(_NAMESPACES_BOUNDED, MOVES),
+    False: _moves_of(_NAMESPACES_BOUNDED, VOLUNTARY_MOVES),
+}
+
+_OF_SHARDS: Final = {True: _moves_of(_SHARDS_BOUNDED, MOVES), False: _moves_of(_SHARDS_BOUNDED, VOLUNTARY_MOVES)}
 
 
 class GroupMark(NamedTuple):
@@ -243,15 +249,19 @@ async def _recent(
     # One more than is allowed is too many already, however many there are.
     of_all = {one.name: most + 1 for one in namespaces if (most := one.policy.window_moves) is not None}
     of_each = {one.name: most + 1 for one in namespaces if (most := one.policy.shard_window_moves) is not None}
-    return RecentMoves(
-        await _of_namespaces(connection, of_all, after),
-        await _of_shards(connection, [key for key in shards if key.namespace in of_each], of_each, after),
-        revision,
-    )
+    whole: dict[str, int] = {}
+    each: dict[ShardKey, int] = {}
+    for limited in (True, False):
+        names = {one.name for one in namespaces if one.policy.involuntary_moves_limited is limited}
+        own = {name: count for name, count in of_all.items() if name in names}
+        keys = [key for key in shards if key.namespace in of_each and key.namespace in names]
+        whole |= await _counted(connection, _OF_NAMESPACES[limited], own, after)
+        each |= await _counted_each(connection, _OF_SHARDS[limited], keys, of_each, after)
+    return RecentMoves(whole, each, revision)
 
 
-async def _of_namespaces(
-    connection: AsyncConnection, most: Mapping[str, int], after: Mapping[str, int]
+async def _counted(
+    connection: AsyncConnection, statement: Select[Any], most: Mapping[str, int], after: Mapping[str, int]
 ) -> Mapping[str, int]:
     if not most:
         return {}
@@ -260,11 +270,15 @@ async def _of_namespaces(
         "afters": [after[name] for name in most],
         "most": list(most.values()),
     }
-    return {row[0]: row[1] for row in await connection.execute(_OF_NAMESPACES, given)}
+    return {row[0]: row[1] for row in await connection.execute(statement, given)}
 
 
-async def _of_shards(
-    connection: AsyncConnection, shards: Sequence[ShardKey], most: Mapping[str, int], after: Mapping[str, int]
+async def _counted_each(
+    connection: AsyncConnection,
+    statement: Select[Any],
+    shards: Sequence[ShardKey],
+    most: Mapping[str, int],
+    after: Mapping[str, int],
 ) -> Mapping[ShardKey, int]:
     if not shards:
         return {}
@@ -274,4 +288,4 @@ async def _of_shards(
         "afters": [after[key.namespace] for key in shards],
         "most": [most[key.namespace] for key in shards],
     }
-    return {ShardKey(row[0], row[1]): row[2] for row in await connection.execute(_OF_SHARDS, given)}
+    return {ShardKey(row[0], row[1]): row[2] for row in await connection.execute(statement, given)}

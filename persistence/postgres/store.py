@@ -18,6 +18,7 @@ from persistence.postgres.readers.nodes import PostgresNamespaces, PostgresNodes
 from persistence.postgres.readers.placement import PostgresPlacement
 from persistence.postgres.readers.plans import PostgresPlans
 from persistence.postgres.readers.refusals import PostgresRefusals
+from persistence.postgres.readers.shard_counts import PostgresTotals
 from persistence.postgres.readers.shards import PostgresShards
 from persistence.postgres.row_locks import RowLocks
 from persistence.postgres.stream import PostgresStream
@@ -57,6 +58,7 @@ async def open_store(
         stack.push_async_callback(locks.close)
         yield Store(
             shards=PostgresShards(factories.read),
+            totals=PostgresTotals(factories.read),
             namespaces=PostgresNamespaces(factories.read),
             nodes=PostgresNodes(factories.read),
             plans=PostgresPlans(factories.read),

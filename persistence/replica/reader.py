@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -11,7 +11,7 @@ from persistence.errors import Overloaded
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey
-from persistence.ports import ShardReader, Stamped, holds_none
+from persistence.ports import ShardCount, ShardReader, ShardTotals, Stamped, holds_none
 from persistence.replica.observed_reads import ObservedReads
 from persistence.replica.replica import Replica
 
@@ -140,3 +140,28 @@ class ReplicaShards:
 
     def scan(self) -> AsyncGenerator[Stamped[Sequence[Shard]], None]:
         return self._stored.scan()
+
+
+class ReplicaTotals:
+    """ShardTotals. Without the replica a count reads the whole table: one at a time is made."""
+
+    def __init__(self, replica: Replica, stored: ShardTotals) -> None:
+        self._replica = replica
+        self._stored = stored
+        self._turn = asyncio.Semaphore(1)
+
+    async def counts(self, namespace: str | None = None) -> Stamped[Sequence[ShardCount]]:
+        table = self._replica.table_of(namespace)
+        if table is None:
+            await self._replica.caught_up(namespace)
+            table = self._replica.table_of(namespace)
+        if table is not None:
+            return Stamped(table.value.counts(namespace), table.position)
+        async with self._turn:
+            stored = await self._stored.counts(namespace)
+        self._replica.expect_list(stored.position, namespace)
+        return stored
+
+    async def owners(self) -> Collection[str]:
+        table = self._replica.table_of(None)
+        return await self._stored.owners() if table is None else {node_id for node_id, _ in table.value.owned}

@@ -12,6 +12,7 @@ from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardDiff, ShardKey, ShardStatus
 from persistence.model.stream import ChangedShard
+from persistence.ports import ShardCount, capacity_units
 from persistence.shard_table import ShardTable
 
 BYTES_A_SHARD: Final = 1_000
@@ -30,6 +31,9 @@ _PREPARED_IN_A_STEP: Final = 1_000
 Ownership: TypeAlias = tuple[str, ShardStatus]
 """The node that owns a shard, and the shard's status."""
 
+_Owned: TypeAlias = tuple[str, ShardStatus, float]
+"""An ownership, and the capacity of the shard."""
+
 
 class SortedTable(ShardTable):
     """Not for use from several threads."""
@@ -40,12 +44,25 @@ class SortedTable(ShardTable):
         self._ids: dict[str, list[str]] = {}
         self._writes: dict[str, int] = {}
         self._all_writes = 0
-        self._owned: dict[Ownership, int] = {}
+        self._owned: dict[str, dict[Ownership, tuple[int, int]]] = {}
 
     @property
     def owned(self) -> Mapping[Ownership, int]:
-        """How many shards each node owns in each status, where that is any: a live view."""
-        return self._owned
+        """How many shards each node owns in each status, where that is any."""
+        counts: Counter[Ownership] = Counter()
+        for of_namespace in self._owned.values():
+            for ownership, (shards, _) in of_namespace.items():
+                counts[ownership] += shards
+        return counts
+
+    def counts(self, namespace: str | None) -> list[ShardCount]:
+        """As `ShardReader.counts`."""
+        names = self._owned if namespace is None else [namespace]
+        return [
+            ShardCount(name, node_id, status, shards, capacity)
+            for name in names
+            for (node_id, status), (shards, capacity) in self._owned.get(name, {}).items()
+        ]
 
     def writes(self, namespace: str | None) -> int:
         """How often shards of a namespace, or of any, were put, replaced or removed."""
@@ -138,8 +155,8 @@ class SortedTable(ShardTable):
             if name not in self._ids:
                 insort(self._names, name)
             self._ids[name] = prepared.ids
-        for ownership, change in prepared.owned.items():
-            self._own(ownership, change)
+        for owned, change in prepared.owned.items():
+            self._own(name, owned, change)
         self._count_write(name)
 
     def _added(self, namespace: str, shard_id: str) -> None:
@@ -158,24 +175,27 @@ class SortedTable(ShardTable):
 
     def _written(self, namespace: str, before: Shard | None, after: Shard | None) -> None:
         self._count_write(namespace)
-        lost, gained = _ownership(before), _ownership(after)
+        lost, gained = _owned(before), _owned(after)
         if lost == gained:
             return
         if gained is not None:
-            self._own(gained, 1)
+            self._own(namespace, gained, 1)
         if lost is not None:
-            self._own(lost, -1)
+            self._own(namespace, lost, -1)
 
     def _count_write(self, namespace: str) -> None:
         self._all_writes += 1
         self._writes[namespace] = self._writes.get(namespace, 0) + 1
 
-    def _own(self, ownership: Ownership, change: int) -> None:
-        count = self._owned.get(ownership, 0) + change
-        if count:
-            self._owned[ownership] = count
+    def _own(self, namespace: str, owned: _Owned, change: int) -> None:
+        """So many more shards of this kind, or fewer."""
+        node_id, status, capacity = owned
+        of_namespace = self._owned.setdefault(namespace, {})
+        shards, units = of_namespace.get((node_id, status), (0, 0))
+        if shards + change:
+            of_namespace[node_id, status] = shards + change, units + change * capacity_units(capacity)
         else:
-            self._owned.pop(ownership, None)
+            of_namespace.pop((node_id, status), None)
 
 
 class StagedDiffs:
@@ -237,11 +257,11 @@ class _Prepared:
     added: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     ids: list[str] | None = None
-    owned: Counter[Ownership] = field(default_factory=Counter)
+    owned: Counter[_Owned] = field(default_factory=Counter)
 
     def note(self, before: Shard | None, after: Shard | None) -> None:
         """A shard is to be another one than before; null for none."""
-        lost, gained = _ownership(before), _ownership(after)
+        lost, gained = _owned(before), _owned(after)
         if lost == gained:
             return
         if gained is not None:
@@ -250,8 +270,8 @@ class _Prepared:
             self.owned[lost] -= 1
 
 
-def _ownership(shard: Shard | None) -> Ownership | None:
-    return None if shard is None else (shard.owner_node_id, shard.status)
+def _owned(shard: Shard | None) -> _Owned | None:
+    return None if shard is None else (shard.owner_node_id, shard.status, shard.capacity_hint)
 
 
 def _may_hold(namespace: str, request: PageRequest[ShardKey]) -> bool:

@@ -103,7 +103,7 @@ class Rebalancer:
             return found or NotFound(shards=(key,))
         async with self._store.unit_of_work() as unit:
             state = await unit.read(ReadSet(namespaces=(key.namespace,), shards=(key,), moves=True))
-        waiting = waits(state, key, (found.number or 1) - 1) if key.namespace in state.namespaces else ()
+        waiting = waits(state, found.move, found.limited) if key.namespace in state.namespaces else ()
         return replace(found, waits=tuple(waiting))
 
     async def preflight(self, node_id: str) -> DrainPreflight | NotFound:

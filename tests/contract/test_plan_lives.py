@@ -279,7 +279,8 @@ async def test_where_a_policy_requires_it_another_actor_approves(mesh: PlannedMe
 
 async def test_waves_keep_within_the_budget_that_one_change_would_break(mesh: PlannedMesh) -> None:
     """Of twenty shards three are fifteen percent; the rules about one change hold for each wave."""
-    await mesh.configure(expected=1, policy=NamespacePolicy(move_budget_percent=11, ticket_required=True))
+    policy = NamespacePolicy(move_budget_percent=11, ticket_required=True, involuntary_moves_limited=True)
+    await mesh.configure(expected=1, policy=policy)
     ticket = replace(CHANGE, change_ticket="CHG-1")
     plan = (await rescue_with(mesh, ticket)).plan
     assert rules(await mesh.ask_to_apply(plan, change=ticket)) == [(PolicyRule.MOVE_BUDGET, "billing")]

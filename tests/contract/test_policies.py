@@ -175,7 +175,7 @@ async def test_one_change_moves_no_more_than_its_share(mesh: Mesh) -> None:
 
 
 async def test_a_plan_keeps_to_the_budget_of_each_of_its_namespaces(mesh: PlannedMesh) -> None:
-    await under(mesh, move_budget_percent=20)
+    await under(mesh, move_budget_percent=20, involuntary_moves_limited=True)
     await mesh.configure(SEARCH)
     await mesh.filled(10, "gone")
     await mesh.filled(10, "gone", SEARCH)

@@ -184,8 +184,10 @@ async def test_a_key_that_was_used_since_is_answered_and_not_used_again(mesh: Me
     assert (await mesh.create(new("s1"), change=KEYED)).replayed
 
 
-async def test_a_window_that_was_filled_since_is_counted_anew(mesh: Mesh) -> None:
-    await mesh.configure(expected=1, policy=NamespacePolicy(window_moves=2, move_budget_percent=100))
+@pytest.mark.parametrize("limited", [True, False])
+async def test_a_window_that_was_filled_since_is_counted_anew(mesh: Mesh, *, limited: bool) -> None:
+    policy = NamespacePolicy(window_moves=2, move_budget_percent=100, involuntary_moves_limited=limited)
+    await mesh.configure(expected=1, policy=policy)
     one, two, three = (await mesh.create(*(new(f"s{number}", "a") for number in range(3)))).shards
     first, second, third = (UpdateShards([patch(shard, owner_node_id="b")], CHANGE) for shard in (one, two, three))
     await overtaken(mesh, first, second, third)
@@ -225,6 +227,7 @@ async def test_a_pin_to_a_node_that_is_drained_since_is_decided_anew(mesh: Mesh)
         {"frozen_from": datetime(2020, 1, 1, tzinfo=UTC)},
         {"fewest_shards": {BILLING: 2}},
         {"moves_left": {BILLING: -1}},
+        {"voluntary_moves_left": {BILLING: -1}},
         {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)},
     ],
 )

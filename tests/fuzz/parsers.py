@@ -21,6 +21,7 @@ from graph.cli.errors import Failure
 from graph.cli.importing.parse import Format, Problems, read_file
 from graph.cli.namespaces import _declarations as read_declarations
 from graph.cli.plans import named_plan
+from graph.client.address import read_address
 from graph.operations import MANIFEST_FORMAT, ManifestError, operation, operation_names, read_manifest, sha256_hex
 from graph.settings import SettingsError, load_settings
 from persistence.audit.checkpoints import Checkpoint
@@ -93,6 +94,9 @@ class Target:
             raise
 
 
+_SERVER: Final = read_address("http://127.0.0.1:8080")
+
+
 def targets(folder: Path) -> Sequence[Target]:
     """`folder` is for files, to which some of these have to be given a path."""
     text = mutation.one_of(mutation.with_other_tokens, mutation.damaged)
@@ -109,7 +113,13 @@ def targets(folder: Path) -> Sequence[Target]:
         Target("declared namespaces", [DECLARATIONS], text, partial(written, read_declarations), (Failure,)),
         Target("export of the audit log", _exports(), lines, _verify, (NotAnExport,)),
         Target("checkpoint", [_checkpoint()], document, _checkpoint_of, (ValueError,)),
-        Target("plan in a file", [plan], document, partial(written, lambda path: named_plan(str(path))), (Failure,)),
+        Target(
+            "plan in a file",
+            [plan],
+            document,
+            partial(written, lambda path: named_plan(str(path), _SERVER)),
+            (Failure,),
+        ),
         Target("manifest of documents", [_manifest()], document, partial(written, read_manifest), (ManifestError,)),
         Target("JSON Web Key Set", _key_sets(), document, public_keys, (KeysUnusable,)),
         Target("bearer token", _tokens(), _other_token, _Tokens(), (Unauthenticated,)),

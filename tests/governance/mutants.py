@@ -49,7 +49,7 @@ _REPLACED: Final[Mapping[Mutation, Mapping[str, Any]]] = {
     Mutation.CONDITIONS_DROPPED: {
         "persistence.handlers.rules.policies.conditions": _no_conditions,
     },
-    Mutation.MOVES_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("movesLeft")},
+    Mutation.MOVES_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("voluntaryMovesLeft")},
     Mutation.GROUPS_NOT_GUARDED: {"persistence.postgres.commit.guards": _without("groups")},
     Mutation.APPROVAL_NOT_ASKED: {"persistence.handlers.plans.missing_approval": _nothing},
     Mutation.OWN_APPROVAL_TAKEN: {"persistence.handlers.plans.self_approval": _nothing},

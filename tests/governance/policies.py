@@ -19,6 +19,7 @@ def random_policy(random: Random) -> NamespacePolicy:
         window_seconds=random.choice([1, 3, 10]),
         window_moves=random.choice([None, None, 5, 20]),
         shard_window_moves=random.choice([None, 1, 2]),
+        involuntary_moves_limited=random.random() < 0.5,
     )
 
 

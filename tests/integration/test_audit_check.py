@@ -15,6 +15,7 @@ from persistence.codec.json_documents import write_policy
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.model.outcomes import NamespaceConfigured
 from persistence.model.policy import NamespacePolicy
+from persistence.model.records import NodeStatus
 from persistence.postgres.audit.check import check
 from persistence.postgres.store import open_store
 from strategies.registry import Registry
@@ -156,3 +157,26 @@ async def test_an_owner_given_back_by_a_rollback_is_explained_by_that(mesh: Plan
     report = await checked(database_url)
     assert rules(report) == []
     assert report.overridden == moved.change.shard_count
+
+
+async def test_a_move_is_not_involuntary_because_it_is_written_so(mesh: PlannedMesh, database_url: str) -> None:
+    """Rows that say that the owner was down are held against what the node was."""
+    policy = NamespacePolicy(move_budget_percent=10, window_moves=1, shard_window_moves=1)
+    await mesh.mark("node-a", status=NodeStatus.DOWN)
+    await mesh.apply((await mesh.plan()).plan, change=because("x", forced="all at once"))
+    applied = (await mesh.changes())[-1].id
+    await believe(database_url, policy)
+    report = await checked(database_url)
+    assert (rules(report), report.forced) == ([], [])
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            "UPDATE changes SET configuration = replace(configuration::text, 'DOWN', 'ACTIVE')::json"
+        )
+    finally:
+        await connection.close()
+    assert {(breach.rule, breach.change_id) for breach in (await checked(database_url)).forced} == {
+        ("MOVE_BUDGET", applied),
+        ("WINDOW_BUDGET", applied),
+    }

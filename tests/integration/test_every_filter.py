@@ -71,6 +71,9 @@ VALUES: Final[Mapping[str, Sequence[Any]]] = {
 VALUES_EACH: Final = rounds(full=9, short=2)
 """Of a field, at most."""
 
+OF_THE_PRESENT: Final = {"orphaned"}
+"""Fields of filters that are refused as of a time."""
+
 UNORDERED: Final = {"refusals": "namespace"}
 """Found by an index without an order, where statistics say that few match: all of them are read."""
 
@@ -83,7 +86,9 @@ def _values(name: str, type_: GraphQLType) -> Sequence[Any]:
     if isinstance(named, GraphQLEnumType):
         members = list(named.values)
         return [[members[0]], [members[-1]], members] if is_list else members
-    absent = {"DateTime": _EARLY, "Revision": "7", "Boolean": True, "Int": 7}.get(named.name, "absent")
+    absent = {"DateTime": _EARLY, "Revision": "7", "Int": 7}.get(named.name, "absent")
+    if named.name == "Boolean":
+        return [True, False]
     return [[absent]] if is_list else [absent]
 
 
@@ -112,7 +117,11 @@ def filters(listed: Listed) -> Iterator[dict[str, Any]]:
     """Each field alone with each of its values, and each two fields with each two."""
     type_ = get_named_type(_field(listed).args["filter"].type)
     assert isinstance(type_, GraphQLInputObjectType)
-    fields = {name: _values(name, field.type)[:VALUES_EACH] for name, field in type_.fields.items()}
+    fields = {
+        name: _values(name, field.type)[:VALUES_EACH]
+        for name, field in type_.fields.items()
+        if not (listed.as_of and name in OF_THE_PRESENT)
+    }
     yield {}
     needed = {"shardId": {"namespace": "ns-8"}}
     for number in (1, 2):

@@ -33,7 +33,7 @@ from tests.support.statements import statements
 CHANGES: Final = 40_000
 """Of one row of history each, a change a second. The first thousand are of a namespace, and of a kind, that came to an
 end; each of the others is of the busy namespace, and one in ten of another one as well.
-One in five moves a shard."""
+One in five moves a shard. Behind them are as many moves of the dying namespace, which nobody chose."""
 
 LIMITS: Final = NamespacePolicy(window_seconds=2_592_000, window_moves=20, shard_window_moves=20)
 
@@ -43,7 +43,7 @@ _FILL: Final = f"""
     INSERT INTO namespaces (name, strategy, strategy_parameters, algorithm_version, parameters_digest, version, policy,
         created_at, updated_at)
     SELECT name, 'rendezvous', '{{}}', 1, repeat('0', 64), 1, '{json.dumps(write_policy(LIMITS))}', now(), now()
-    FROM unnest(ARRAY['busy', 'idle']) AS name;
+    FROM unnest(ARRAY['busy', 'idle', 'dying']) AS name;
     INSERT INTO namespace_heads (name, digest_high, digest_low, shard_count, revision)
     SELECT name, 0, 0, 0, 0 FROM namespaces;
     INSERT INTO changes (id, kind, actor, reason, namespaces, head_revision, shard_count, committed_at, content_digest,
@@ -58,7 +58,12 @@ _FILL: Final = f"""
     SELECT id, id, namespaces[1], 's' || id % 100, id, 'UPDATED', '{{}}', 'node-1',
         CASE WHEN id % 5 = 0 THEN 'node-2' ELSE 'node-1' END, id, committed_at, committed_at, '{{}}', '{{}}'
     FROM changes;
-    UPDATE stream_head SET revision = {CHANGES}, change_id = {CHANGES};
+    INSERT INTO shard_history (revision, change_id, namespace, shard_id, version, kind, changed_fields, owner_node_id,
+        previous_owner_node_id, previous_revision, previous_updated_at, created_at, previous, current, move_reason)
+    SELECT {CHANGES} + id, id, 'dying', 's' || id, 1, 'UPDATED', '{{}}', 'node-1', 'node-2', id, committed_at,
+        committed_at, '{{}}', '{{}}', 'OWNER_DOWN'
+    FROM changes;
+    UPDATE stream_head SET revision = 2 * {CHANGES}, change_id = {CHANGES};
     ALTER TABLE shard_history_0 SET (autovacuum_enabled = off);
     ALTER TABLE changes SET (autovacuum_enabled = off);
     ANALYZE;
@@ -98,7 +103,7 @@ def read(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     return sessions(engine, engine).read
 
 
-@pytest.mark.parametrize("namespace", ["busy", "idle"])
+@pytest.mark.parametrize("namespace", ["busy", "idle", "dying"])
 async def test_the_moves_in_a_window_are_counted_no_further_than_its_limit(
     engine: AsyncEngine, read: async_sessionmaker[AsyncSession], namespace: str
 ) -> None:
@@ -119,7 +124,16 @@ async def test_the_moves_since_a_decision_are_counted_no_further_than_those_left
     read: async_sessionmaker[AsyncSession], left: int, broken: str | None
 ) -> None:
     """7,800 moves were made since this one, while the head is held."""
-    guards = json.dumps({"movesLeft": {"busy": left}, "revision": 1000})
+    for name in ("movesLeft", "voluntaryMovesLeft"):
+        await _check_moves(read, {name: {"busy": left}, "revision": 1000}, broken, few=left <= 10)
+    dying = {"voluntaryMovesLeft": {"dying": left}, "revision": 1000}
+    await _check_moves(read, dying, "moves" if left < 0 else None, few=True)
+
+
+async def _check_moves(
+    read: async_sessionmaker[AsyncSession], of: dict[str, Any], broken: str | None, *, few: bool
+) -> None:
+    guards = json.dumps(of)
 
     async def check() -> Any:
         async with read() as session:
@@ -127,7 +141,7 @@ async def test_the_moves_since_a_decision_are_counted_no_further_than_those_left
             return (await session.execute(text("SELECT broken_guard(:guards, now())"), {"guards": guards})).scalar_one()
 
     assert await check() == broken
-    if left <= 10:
+    if few:
         assert await blocks(read, check) < FEW
 
 

@@ -212,7 +212,7 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
     # Once for each migration that checks it, up and down.
     # The stream head has one row.
     assert checked.pop("stream_head") == 1
-    assert checked == {"namespaces": 3, "shards": 3, "changes": 7, "shard_history": 3, "rebalance_plans": 2}
+    assert checked == {"namespaces": 4, "shards": 3, "changes": 7, "shard_history": 3, "rebalance_plans": 2}
 
 
 @pytest.mark.parametrize(("born", "same"), [("7300000000000000000", False), (None, True)], ids=["elsewhere", "here"])
@@ -420,8 +420,12 @@ async def test_indexes_that_were_built_beforehand_are_taken_as_they_are(
     before = {tuple(row) for row in await fetch(empty_database_url, FILES)}
     await migrations.upgrade(empty_database_url)
     after = {tuple(row) for row in await fetch(empty_database_url, FILES)}
-    # Only the whole's index, which has no rows of its own, is new.
-    assert [name for name, _ in sorted(after - before)] == ["ix_shard_history_moves", "uq_changes_idempotency_digest"]
+    # Only the whole's indexes, which have no rows of their own, are new.
+    assert [name for name, _ in sorted(after - before)] == [
+        "ix_shard_history_moves",
+        "ix_shard_history_voluntary_moves",
+        "uq_changes_idempotency_digest",
+    ]
     assert await schema_of(empty_database_url) == await schema_of(database_url)
 
 
@@ -434,7 +438,8 @@ def test_a_check_of_a_long_table_is_added_without_reading_it_under_a_lock() -> N
             source = file.read_text("utf-8")
             assert "create_check_constraint" not in source, file.name
             for added in re.findall(r"ADD CONSTRAINT[^;\"]*?CHECK[^;\"]*", source):
-                assert "NOT VALID" in added, (file.name, added)
+                # Of namespaces there are few.
+                assert "NOT VALID" in added or "CONSTRAINT ck_namespaces_" in added, (file.name, added)
             assert not ("NOT VALID" in source and "VALIDATE CONSTRAINT" in source), file.name
 
 

@@ -150,6 +150,7 @@ async def test_a_new_partition_promises_what_the_migrated_one_does(database_url:
         "ix_shard_history_moves",
         "ix_shard_history_namespace_revision",
         "ix_shard_history_shard_revision",
+        "ix_shard_history_voluntary_moves",
         "pk_shard_history",
         "uq_shard_history_version",
     ]

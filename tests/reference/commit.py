@@ -30,6 +30,7 @@ from persistence.model.outcomes import (
     ShardsChanged,
 )
 from persistence.model.records import (
+    INVOLUNTARY,
     Change,
     ChangeKind,
     DiffKind,
@@ -108,6 +109,7 @@ def _require(conditions: CommitConditions, tables: Tables, change: Change) -> No
     """Raises TransientConflict."""
     since = tables.between(conditions.counted_to, tables.revision)
     moves = Counter(row.namespace for row in since if row.moves)
+    voluntary = Counter(row.namespace for row in since if row.moves and row.move_reason not in INVOLUNTARY)
     fewest = conditions.fewest_shards.items()
     expires_at = conditions.expires_at
     broken = (
@@ -115,6 +117,7 @@ def _require(conditions: CommitConditions, tables: Tables, change: Change) -> No
         ("freezes", conditions.frozen_from is not None and change.committed_at >= conditions.frozen_from),
         ("number of shards", any(tables.namespaces[name].shard_count < count for name, count in fewest)),
         ("moves", any(moves[name] > left for name, left in conditions.moves_left.items())),
+        ("moves", any(voluntary[name] > left for name, left in conditions.voluntary_moves_left.items())),
     )
     for what, is_broken in broken:
         if is_broken:

@@ -29,10 +29,11 @@ from persistence.model.records import (
     Shard,
     ShardDiff,
     ShardKey,
+    ShardStatus,
     StreamPosition,
 )
 from persistence.model.stream import ChangedShard, OmittedRange, StreamHead, StreamPage
-from persistence.ports import OWNER_SEARCHED, ShardAt, Stamped
+from persistence.ports import OWNER_SEARCHED, ShardAt, ShardCount, Stamped, capacity_units
 from tests.reference.tables import Memory, Tables
 
 SLICE: Final = 2
@@ -74,6 +75,24 @@ class MemoryShards:
         position = tables.position(as_of)
         shards = tables.shards if as_of is None else tables.shards_at(position.revision)
         return Stamped(list(shards.values()), position)
+
+
+class MemoryTotals:
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def counts(self, namespace: str | None = None) -> Stamped[Sequence[ShardCount]]:
+        counts: dict[tuple[str, str, ShardStatus], list[int]] = {}
+        tables = self._memory.tables
+        for shard in tables.shards.values():
+            if namespace in {None, shard.namespace}:
+                own = counts.setdefault((shard.namespace, shard.owner_node_id, shard.status), [0, 0])
+                own[0] += 1
+                own[1] += capacity_units(shard.capacity_hint)
+        return Stamped([ShardCount(*key, *own) for key, own in counts.items()], tables.position(None))
+
+    async def owners(self) -> Collection[str]:
+        return {shard.owner_node_id for shard in self._memory.tables.shards.values()}
 
 
 class MemoryNamespaces:
@@ -226,6 +245,7 @@ def _in_history(where: ShardHistoryFilter, row: ShardDiff) -> bool:
         and (where.change_ticket is None or row.change.change_ticket == where.change_ticket)
         and (where.change_id is None or row.change.id == where.change_id)
         and (where.move_reasons is None or row.move_reason in where.move_reasons)
+        and (where.owner_changed is None or row.moves is where.owner_changed)
         and (where.since is None or row.change.committed_at >= where.since)
         and (where.until is None or row.change.committed_at < where.until)
     )

@@ -43,6 +43,10 @@ class MemoryNodes:
         tables = self._memory.tables
         return tables.node(node_id) if shards_counted else tables.uncounted(node_id)
 
+    async def absent(self, node_ids: Collection[str]) -> Collection[str]:
+        nodes = self._memory.tables.registered
+        return {each for each in node_ids if each not in nodes or nodes[each].status is NodeStatus.REMOVED}
+
 
 class MemoryPlans:
     def __init__(self, memory: Memory) -> None:

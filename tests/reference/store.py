@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from persistence.ports import Store
-from tests.reference.readers import MemoryChanges, MemoryHistory, MemoryNamespaces, MemoryShards, MemoryStream
+from tests.reference.readers import (
+    MemoryChanges,
+    MemoryHistory,
+    MemoryNamespaces,
+    MemoryShards,
+    MemoryStream,
+    MemoryTotals,
+)
 from tests.reference.rebalancing_readers import MemoryNodes, MemoryPlacement, MemoryPlans
 from tests.reference.refusals import MemoryRefusals
 from tests.reference.tables import Clock, Memory, utc_now
@@ -19,6 +26,7 @@ def store_on(memory: Memory) -> Store:
     """The store whose tables the caller keeps hold of, to compact them for example (`MemoryRetention`)."""
     return Store(
         shards=MemoryShards(memory),
+        totals=MemoryTotals(memory),
         namespaces=MemoryNamespaces(memory),
         nodes=MemoryNodes(memory),
         plans=MemoryPlans(memory),

@@ -16,6 +16,7 @@ from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, Plan
 from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import Change, Namespace, Node, NodeStatus, ShardKey
 from persistence.planning import lifecycle
+from persistence.planning.waves import is_limited
 from tests.reference.commit import committed
 from tests.reference.tables import Clock, Memory, Tables
 
@@ -211,6 +212,7 @@ def policy_facts(
     for namespace in limiting_moves(timed, reads):
         begins = time - timedelta(seconds=namespace.policy.window_seconds)
         moved = [row for row in tables.history if row.namespace == namespace.name and row.moves]
+        moved = [row for row in moved if is_limited(row.move_reason, namespace.policy)]
         within = [row.key for row in moved if row.change.committed_at > begins]
         moves[namespace.name] = len(within)
         of_shards.update(within)

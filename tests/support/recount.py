@@ -35,8 +35,8 @@ def broken_promises(changes: Sequence[Change], history: Sequence[ShardDiff]) -> 
         moved.add(own)
         broken = [*plans.broken(change, own, policies), *places.broken(change, own)]
         for name in {row.namespace for row in own}:
-            here = [row.key for row in own if row.namespace == name and row.moves]
-            broken += (f"{rule} of {name}" for rule in _broken(change, policies[name], held[name], here, moved))
+            rows_here = [row for row in own if row.namespace == name]
+            broken += (f"{rule} of {name}" for rule in _broken(change, policies[name], held[name], rows_here, moved))
         for rule in broken:
             yield f"change {change.id} breaks {rule}"
         for row in own:
@@ -49,21 +49,26 @@ class _Moves:
     """When what was moved, of all changes so far: the times of each list never run backwards."""
 
     def __init__(self) -> None:
-        self._namespaces: dict[str, list[datetime]] = defaultdict(list)
-        self._shards: dict[ShardKey, list[datetime]] = defaultdict(list)
+        # By whether they were chosen.
+        self._namespaces: dict[tuple[str, bool], list[datetime]] = defaultdict(list)
+        self._shards: dict[tuple[ShardKey, bool], list[datetime]] = defaultdict(list)
 
     def add(self, rows: Sequence[ShardDiff]) -> None:
         for row in rows:
             if row.moves:
-                self._namespaces[row.namespace].append(row.change.committed_at)
-                self._shards[row.key].append(row.change.committed_at)
+                self._namespaces[row.namespace, _is_chosen(row)].append(row.change.committed_at)
+                self._shards[row.key, _is_chosen(row)].append(row.change.committed_at)
 
-    def of_namespace(self, name: str, begin: datetime) -> int:
+    def of_namespace(self, name: str, begin: datetime, limited: Sequence[bool]) -> int:
         """After `begin`, until now."""
-        return _after(self._namespaces[name], begin)
+        return sum(_after(self._namespaces[name, chosen], begin) for chosen in limited)
 
-    def of_shard(self, key: ShardKey, begin: datetime) -> int:
-        return _after(self._shards[key], begin)
+    def of_shard(self, key: ShardKey, begin: datetime, limited: Sequence[bool]) -> int:
+        return sum(_after(self._shards[key, chosen], begin) for chosen in limited)
+
+
+def _is_chosen(row: ShardDiff) -> bool:
+    return str(row.move_reason) not in ("OWNER_DOWN", "OWNER_REMOVED")
 
 
 def _after(times: Sequence[datetime], begin: datetime) -> int:
@@ -71,9 +76,9 @@ def _after(times: Sequence[datetime], begin: datetime) -> int:
 
 
 def _broken(
-    change: Change, policy: Mapping[str, Any], held: int, here: Sequence[ShardKey], moved: _Moves
+    change: Change, policy: Mapping[str, Any], held: int, rows: Sequence[ShardDiff], moved: _Moves
 ) -> Iterator[str]:
-    """`here` are the shards of one namespace that the change moves; `moved` counts them already."""
+    """`rows` are those of the change of one namespace; `moved` counts its moves already."""
     if policy["ticketRequired"] and change.change_ticket is None:
         yield "TICKET_REQUIRED"
     if (
@@ -82,8 +87,22 @@ def _broken(
         and not re.fullmatch(policy["ticketPattern"], change.change_ticket)
     ):
         yield "TICKET_PATTERN"
-    if change.forced is not None:
-        return
+    limited = (True, False) if policy.get("involuntaryMovesLimited") else (True,)
+    rows = [row for row in rows if _is_chosen(row) in limited]
+    if change.forced is None and rows:
+        yield from _beyond_limits(change, policy, held, rows, moved, limited)
+
+
+def _beyond_limits(
+    change: Change,
+    policy: Mapping[str, Any],
+    held: int,
+    rows: Sequence[ShardDiff],
+    moved: _Moves,
+    limited: Sequence[bool],
+) -> Iterator[str]:
+    """`rows` are those that the policy limits: what was chosen, or (True, False) all."""
+    here = [row.key for row in rows if row.moves]
     for freeze in policy["freezes"]:
         if datetime.fromisoformat(freeze["begins"]) <= change.committed_at < datetime.fromisoformat(freeze["ends"]):
             yield "FREEZE"
@@ -93,7 +112,7 @@ def _broken(
         return
     begin = change.committed_at - timedelta(seconds=policy["windowSeconds"])
     most, most_of_each = policy["windowMoves"], policy["shardWindowMoves"]
-    if most is not None and moved.of_namespace(here[0].namespace, begin) > most:
+    if most is not None and moved.of_namespace(here[0].namespace, begin, limited) > most:
         yield "WINDOW_BUDGET"
-    if most_of_each is not None and any(moved.of_shard(key, begin) > most_of_each for key in here):
+    if most_of_each is not None and any(moved.of_shard(key, begin, limited) > most_of_each for key in here):
         yield "SHARD_THRASH"

@@ -9,8 +9,10 @@ import pytest
 from graphql import GraphQLEnumType, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType
 from strawberry.types.base import StrawberryObjectDefinition
 
+from graph.execution import loads
 from graph.execution.records import Edge
 from graph.schema import commands as own
+from graph.schema import loads as own_loads
 from graph.schema import namespaces as of_strategies
 from graph.schema import pagination as connections
 from graph.schema import shards, stream, viewer
@@ -42,6 +44,9 @@ BEHIND: dict[str, type] = {
     "ShardDiffBatch": Batch,
     "BatchHead": stream.NewestKnown,
     "Viewer": viewer.Viewer,
+    "ShardCounts": own_loads.Counts,
+    "ShardCounted": own_loads.Counted,
+    "NamespaceLoad": loads.NamespaceLoad,
     "PageInfo": connections.Ends,
     "ShardConnection": connections.StampedConnection,
     "ShardsByKey": shards.FoundByKey,

@@ -5,9 +5,9 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient
+from graph.cli.listing import Listing, list_options
 from graph.cli.nodes.shared import format_labels
-from graph.cli.options import server_options
-from graph.cli.output import Column, format_time, print_list
+from graph.cli.output import Column, format_time
 from graph.client.address import Address
 from graph.client.http import rows
 from persistence.model.records import NodeStatus
@@ -20,6 +20,7 @@ _COLUMNS: Final = (
     Column("WEIGHT", "weight"),
     Column("SHARDS", "shardCount"),
     Column("VERSION", "version"),
+    Column("CREATED", "createdAt", format_time, wide=True),
     Column("UPDATED", "updatedAt", format_time),
     Column("TICKET", "changeTicket"),
     Column("LABELS", "labels", format_labels),
@@ -35,14 +36,14 @@ _COLUMNS: Final = (
 )
 @click.option("--region", multiple=True, help="Only nodes in this region. May be repeated.")
 @click.option("--zone", multiple=True, help="Only nodes in this zone. May be repeated.")
-@server_options
+@list_options(_COLUMNS, "nodeId")
 def list_nodes(
     *,
     status: tuple[NodeStatus, ...],
     region: tuple[str, ...],
     zone: tuple[str, ...],
     server: Address,
-    as_json: bool,
+    listing: Listing,
 ) -> None:
     """List nodes, by id.
 
@@ -51,4 +52,4 @@ def list_nodes(
     where = {"statuses": [*map(str, status)], "regions": region, "zones": zone}
     with ApiClient(server) as api:
         found = list(rows(api, "ListNodes", {"filter": where}))
-    print_list(_COLUMNS, found, "node", as_json=as_json)
+    listing.print(found, "node")

@@ -51,11 +51,11 @@ def apply_plan(
 
     With --wave-size it is made in waves, one after another. Ctrl-C stops between two waves; what is left waits.
 
-    PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
+    PLAN is its id or how that begins, a file that `plan --json` wrote, or - for such a file on stdin.
 
     With --json one document a wave: plan, change and revision. The last two are null for a plan without moves.
     """
-    wanted = named_plan(plan)
+    wanted = named_plan(plan, server)
     change = change_input(reason, ticket, actor, force_reason)
     with ApiClient(server) as api:
         found = read_plan(api, wanted)

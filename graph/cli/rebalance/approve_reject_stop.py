@@ -20,8 +20,8 @@ def approve_plan(
 ) -> None:
     """Say that a plan may be applied. It is refused if anything that the plan relies on has changed since it was made.
 
-    Where a policy asks for approval, it takes somebody else than whoever made the plan. PLAN is its id, a file that
-    `plan --json` wrote, or - for such a file on stdin.
+    Where a policy asks for approval, it takes somebody else than whoever made the plan. PLAN is its id or how that
+    begins, a file that `plan --json` wrote, or - for such a file on stdin.
 
     With --json one document: plan and change.
     """
@@ -40,7 +40,7 @@ def reject_plan(
 ) -> None:
     """Keep a plan from being applied, or from being applied any further, for good.
 
-    PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
+    PLAN is its id or how that begins, a file that `plan --json` wrote, or - for such a file on stdin.
 
     With --json one document: plan and change.
     """
@@ -55,7 +55,7 @@ def reject_plan(
 def stop_plan(*, plan: str, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool) -> None:
     """Keep a plan that is being applied in waves from going on, whoever applies it, until it is resumed.
 
-    PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
+    PLAN is its id or how that begins, a file that `plan --json` wrote, or - for such a file on stdin.
 
     With --json one document: plan and change.
     """
@@ -66,7 +66,7 @@ def stop_plan(*, plan: str, reason: str, ticket: str | None, actor: str | None, 
 
 
 def _decided(operation: str, plan: str, change: Json, server: Address) -> Json:
-    wanted = named_plan(plan)
+    wanted = named_plan(plan, server)
     with ApiClient(server) as api:
         return committed(api.change(operation, {"planId": wanted.id, "change": change}))
 

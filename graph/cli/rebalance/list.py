@@ -5,13 +5,12 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient
-from graph.cli.options import server_options
+from graph.cli.listing import Listing, list_options
 from graph.cli.output import (
     Column,
     format_percent,
     format_time,
     listed,
-    print_list,
 )
 from graph.client.address import Address
 from graph.client.http import rows
@@ -27,6 +26,7 @@ _COLUMNS: Final = (
     Column("SHARDS", "shardCount"),
     Column("MOVED %", "movedPercent", format_percent),
     Column("REVISION", "baseRevision"),
+    Column("EXPIRES", "expiresAt", format_time, wide=True),
     Column("ACTOR", "created.actor"),
     Column("TICKET", "created.changeTicket"),
     Column("REASON", "created.reason"),
@@ -42,9 +42,9 @@ _COLUMNS: Final = (
     help="Only plans that have come this far. May be repeated.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
-@server_options
+@list_options(_COLUMNS, "id")
 def list_plans(
-    *, namespace: str | None, status: tuple[PlanStatus, ...], limit: int, server: Address, as_json: bool
+    *, namespace: str | None, status: tuple[PlanStatus, ...], limit: int, server: Address, listing: Listing
 ) -> None:
     """List plans, the newest first.
 
@@ -53,4 +53,4 @@ def list_plans(
     where = {"namespace": namespace, "statuses": [*map(str, status)]}
     with ApiClient(server) as api:
         found = list(rows(api, "ListRebalancePlans", {"filter": where}, limit))
-    print_list(_COLUMNS, found, "plan", as_json=as_json)
+    listing.print(found, "plan")

@@ -17,11 +17,11 @@ from graph.client.records import Json
 def show_plan(*, plan: str, everything: bool, server: Address, as_json: bool) -> None:
     """Show a plan: what it moves and why, and what has become of it.
 
-    PLAN is its id, a file that `plan --json` wrote, or - for such a file on stdin.
+    PLAN is its id or how that begins, a file that `plan --json` wrote, or - for such a file on stdin.
 
     With --json the plan's document.
     """
-    wanted = named_plan(plan)
+    wanted = named_plan(plan, server)
     with ApiClient(server) as api:
         found = read_plan(api, wanted)
     document = found["proposal"]["document"]

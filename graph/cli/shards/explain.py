@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient
-from graph.cli.options import server_options
+from graph.cli.options import server_options, shard_arguments
 from graph.cli.output import NOTHING, Column, Field, print_documents, print_fields, print_json, printable
 from graph.cli.plans import all_option, first, print_rest, print_violations, read_violation
 from graph.cli.progress import waiting
@@ -25,8 +25,7 @@ _CANDIDATES: Final = (
 
 
 @click.command("explain")
-@click.argument("namespace")
-@click.argument("shard")
+@shard_arguments
 @all_option
 @server_options
 def explain_shard(*, namespace: str, shard: str, everything: bool, server: Address, as_json: bool) -> None:

@@ -5,9 +5,10 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient
+from graph.cli.listing import Listing, list_options
 from graph.cli.lookups import require_owners, require_shard
-from graph.cli.options import server_options
-from graph.cli.output import Column, format_time, moved_percent, print_documents, print_json, print_status
+from graph.cli.options import optional_shard_arguments
+from graph.cli.output import Column, format_time, moved_percent, print_status
 from graph.cli.points_in_time import PAST_TIME, Time
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
 from graph.client.address import Address
@@ -32,8 +33,7 @@ _COLUMNS: Final = (
 
 
 @click.command("history")
-@click.argument("namespace", required=False)
-@click.argument("shard", required=False)
+@optional_shard_arguments
 @click.option("--owner", help="Only changes of shards this node owned, before or after.")
 @click.option("--ticket", help="Only changes made under this ticket.")
 @click.option("--actor", help="Only changes this actor made.")
@@ -45,7 +45,7 @@ _COLUMNS: Final = (
 )
 @click.option("--since", type=PAST_TIME, help="Only changes since a time, or since 15m, 2h, 3d ago.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
-@server_options
+@list_options(_COLUMNS, shard_name)
 def shard_history(
     *,
     namespace: str | None,
@@ -57,7 +57,7 @@ def shard_history(
     since: Time | None,
     limit: int,
     server: Address,
-    as_json: bool,
+    listing: Listing,
 ) -> None:
     """List changes of shards, the newest first: of all, of a namespace, or of one shard.
 
@@ -74,22 +74,22 @@ def shard_history(
     }
     more = False
     found: list[Json] = []
+    as_they_come = listing.as_json and listing.sort is None
     with ApiClient(server) as api:
         none = True
         for page in pages(api, "ShardHistory", {"filter": where}, limit):
             none = none and not page["nodes"]
             more = page["pageInfo"]["hasNextPage"]
-            if as_json:
-                for row in page["nodes"]:
-                    print_json(row)
+            if as_they_come:
+                listing.print_json(page["nodes"])
             else:
                 found += page["nodes"]
         if none and not more:
             if namespace is not None and shard is not None:
                 require_shard(api, namespace, shard)
             require_owners(api, () if owner is None else (owner,))
-    print_documents(_COLUMNS, found)
-    if not (found or as_json):
+    listing.print_json(found) if listing.as_json else listing.print_rows(listing.arranged(found))
+    if not (found or listing.as_json):
         print_status("No change matches.")
     if more:
         print_status(f"These are the newest {limit:,}; for more raise --limit.")

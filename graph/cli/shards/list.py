@@ -5,10 +5,11 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, newest_revision
+from graph.cli.listing import Listing, list_options
 from graph.cli.lookups import require_owners
-from graph.cli.options import server_options
-from graph.cli.output import Column, format_time, pluralized, print_documents, print_json, print_status
+from graph.cli.output import Column, format_time, pluralized, print_json, print_status
 from graph.cli.points_in_time import PointInTime, as_of, as_of_option
+from graph.cli.shards.shared import shard_name
 from graph.client.address import Address
 from graph.client.http import pages
 from graph.client.records import Json
@@ -24,6 +25,11 @@ _COLUMNS: Final = (
     Column("CAPACITY", "capacityHint"),
     Column("LOCALITY", "localityHint"),
     Column("PINNED", "pinned.by"),
+    Column("GROUP", "antiAffinityGroup", wide=True),
+    Column("STRATEGY", "strategy", wide=True),
+    Column("REVISION", "revision", wide=True),
+    Column("CHECKSUM", "checksum", wide=True),
+    Column("CREATED", "createdAt", format_time, wide=True),
     Column("VERSION", "version"),
     Column("UPDATED", "updatedAt", format_time),
     Column("TICKET", "changeTicket"),
@@ -42,7 +48,7 @@ _COLUMNS: Final = (
 @click.option("--search", help="Only shards whose id contains this, case and all.")
 @as_of_option
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many. All by default.")
-@server_options
+@list_options(_COLUMNS, shard_name)
 def list_shards(
     *,
     namespace: str | None,
@@ -52,7 +58,7 @@ def list_shards(
     point: PointInTime | None,
     limit: int | None,
     server: Address,
-    as_json: bool,
+    listing: Listing,
 ) -> None:
     """List shards, exact at one revision however many there are.
 
@@ -64,13 +70,14 @@ def list_shards(
         if point is not None:
             variables["asOf"] = as_of(point, lambda: newest_revision(api))
         found = list(pages(api, "ListShards", variables, limit, pinned=True))
-        shards = [shard for page in found for shard in page["nodes"]]
-        seen = {shard["ownerNodeId"] for shard in shards}
+        listed = [shard for page in found for shard in page["nodes"]]
+        seen = {shard["ownerNodeId"] for shard in listed}
         require_owners(api, (name for name in owner if name not in seen))
-    if as_json:
+    shards = listing.arranged(listed)
+    if listing.as_json:
         print_json({"revision": found[0]["revision"], "cursor": found[0]["cursor"], "shards": shards})
         return
-    print_documents(_COLUMNS, shards)
+    listing.print_rows(shards)
     print_status(f"{pluralized(len(shards), 'shard')} at revision {found[0]['revision']}.")
     if found[-1]["pageInfo"]["hasNextPage"]:
         print_status("There are more: raise --limit or leave it out.")

@@ -2,7 +2,7 @@
 
 import click
 
-from graph.cli.options import change_input, change_options, expected_version_option, server_options
+from graph.cli.options import change_input, change_options, expected_version_option, server_options, shard_arguments
 from graph.cli.points_in_time import DEADLINE, Time
 from graph.cli.shards.shared import update_shard
 from graph.client.address import Address
@@ -10,8 +10,7 @@ from graph.client.records import Json
 
 
 @click.command("pin")
-@click.argument("namespace")
-@click.argument("shard")
+@shard_arguments
 @expected_version_option
 @click.option("--until", type=DEADLINE, help="When the pin ends: a time, or 15m, 2h, 3d from now. By default never.")
 @change_options
@@ -39,8 +38,7 @@ def pin_shard(
 
 
 @click.command("unpin")
-@click.argument("namespace")
-@click.argument("shard")
+@shard_arguments
 @expected_version_option
 @change_options
 @server_options

@@ -11,6 +11,7 @@ from graph.cli.options import (
     expected_version_option,
     force_option,
     server_options,
+    shard_arguments,
 )
 from graph.cli.shards.shared import update_shard
 from graph.client.address import Address
@@ -20,8 +21,7 @@ from persistence.model.records import ShardStatus
 
 
 @click.command("set")
-@click.argument("namespace")
-@click.argument("shard")
+@shard_arguments
 @expected_version_option
 @click.option("--owner", help="The mesh node that shall own it.")
 @click.option("--leader", help="The replica that shall lead it.")

@@ -21,8 +21,10 @@ from graph.client.address import Address
 from graph.client.records import Json
 
 
-def shard_fields(shard: Json, change: Json) -> list[Field]:
-    """`change` is the one that left the shard as it is."""
+def shard_fields(shard: Json, change: Json | None) -> list[Field]:
+    """`change` is the one that left the shard as it is; null where history does not reach back to it."""
+    by = NOTHING if change is None else f"{change['actor']} (change {change['id']})"
+    change = change or {"changeTicket": shard["changeTicket"], "reason": None}
     return [
         ("shard", shard_name(shard)),
         ("owner", f"{shard['ownerNodeId']} (epoch {shard['ownerEpoch']})"),
@@ -38,7 +40,7 @@ def shard_fields(shard: Json, change: Json) -> list[Field]:
         ("checksum", shard["checksum"]),
         ("created", format_time(shard["createdAt"])),
         ("updated", format_time(shard["updatedAt"])),
-        ("changed by", f"{change['actor']} (change {change['id']})"),
+        ("changed by", by),
         ("ticket", change["changeTicket"]),
         ("reason", change["reason"]),
         ("forced", change.get("forced")),

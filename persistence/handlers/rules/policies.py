@@ -23,8 +23,9 @@ from persistence.model.fields import quoted
 from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import matches
-from persistence.model.records import Namespace, ShardKey
-from persistence.planning.waves import move_budget
+from persistence.model.records import INVOLUNTARY, Namespace, ShardKey
+from persistence.planning.proposal import Move
+from persistence.planning.waves import is_limited, move_budget
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""
@@ -54,31 +55,47 @@ def check(
     already; or, if there are none, what must still be so when it is committed."""
     names = sorted({write.key.namespace for write in writes})
     moves = [write for write in writes if write.moves]
-    moved = Counter(write.key.namespace for write in moves)
-    policies = {name: state.namespaces[name].policy for name in names}
+    limited = list(_limited(writes, state)) if any(one.move_reason in INVOLUNTARY for one in moves) else writes
+    limited_moves = [write for write in limited if write.moves]
+    moved = Counter(write.key.namespace for write in limited_moves)
+    freezable = {write.key.namespace: state.namespaces[write.key.namespace].policy for write in limited}
     broken = list(broken)
     if change.forced is None:
         broken += _misplaced(writes, moves, state)
     for name in names:
-        broken += _broken(change, state, state.namespaces[name], moved[name])
+        broken += _ticket(change.change_ticket, state.namespaces[name])
+        if change.forced is None and name in freezable:
+            broken += _limits(state, state.namespaces[name], moved[name])
     if change.forced is None:
-        broken += _thrashing(state, moves)
+        broken += _thrashing(state, limited_moves)
     if broken:
         return PolicyViolation(tuple(broken[:LISTED]), max(0, len(broken) - LISTED))
-    return CommitConditions(state.now) if change.forced is not None else conditions(state, policies, moved)
+    return CommitConditions(state.now) if change.forced is not None else conditions(state, freezable, moved)
+
+
+def _limited(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[ShardWrite]:
+    """What freezes are about, and of which budgets and windows count the moves."""
+    for write in writes:
+        if not write.moves or is_limited(write.move_reason, state.namespaces[write.key.namespace].policy):
+            yield write
 
 
 def conditions(state: ReadState, policies: Mapping[str, NamespacePolicy], moved: Mapping[str, int]) -> CommitConditions:
     """What of a change that breaks no rule must still be so when it is committed. `policies` are those of the
-    namespaces that it touches, `moved` how many shards of them it moves."""
+    namespaces that limit it, `moved` how many shards of them it moves in that."""
     begins = (freeze.begins for policy in policies.values() for freeze in policy.freezes)
     fewest = {name: fewest_shards(count, policies[name]) for name, count in moved.items()}
-    bounded = {name: most for name in moved if (most := policies[name].window_moves) is not None}
+    left = {
+        name: most - state.recent.namespaces.get(name, 0) - moved[name]
+        for name in moved
+        if (most := policies[name].window_moves) is not None
+    }
     return CommitConditions(
         state.now,
         min((start for start in begins if state.now is not None and state.now < start), default=None),
         {name: count for name, count in fewest.items() if count},
-        {name: most - state.recent.namespaces.get(name, 0) - moved[name] for name, most in bounded.items()},
+        {name: count for name, count in left.items() if policies[name].involuntary_moves_limited},
+        {name: count for name, count in left.items() if not policies[name].involuntary_moves_limited},
         state.recent.revision,
     )
 
@@ -88,10 +105,10 @@ def fewest_shards(moved: int, policy: NamespacePolicy) -> int:
     return 0 if moved <= 1 else floor((moved - 1) * 100 / _exactly(policy.move_budget_percent)) + 1
 
 
-def waits(state: ReadState, key: ShardKey, moves_before: int) -> Iterator[BrokenRule]:
-    """The rules that keep a plan's move of a shard from being made now, with `moves_before` of its namespace in the
-    same change. Budgets of one change are not among them: they are what a plan's waves keep."""
-    namespace = state.namespaces[key.namespace]
+def waits(state: ReadState, move: Move, moves: int) -> Iterator[BrokenRule]:
+    """The rules that keep a plan's move from being made now, where that takes so many `moves` of its namespace. Budgets
+    of one change are not among them: they are what a plan's waves keep."""
+    key, namespace = move.key, state.namespaces[move.namespace]
     policy, recent = namespace.policy, state.recent
     if policy.approval_required:
         yield BrokenRule(
@@ -102,9 +119,10 @@ def waits(state: ReadState, key: ShardKey, moves_before: int) -> Iterator[Broken
             "approved by another actor than its submitter",
             "Plan, and have the plan approved.",
         )
-    yield from _frozen(state, namespace)
-    yield from _over_window(moves_before + 1, recent.namespaces.get(key.namespace, 0), namespace)
-    yield from _thrash(key, policy, recent.shards.get(key, 0))
+    if is_limited(move.reason, policy):
+        yield from _frozen(state, namespace)
+        yield from _over_window(moves, recent.namespaces.get(key.namespace, 0), namespace)
+        yield from _thrash(key, policy, recent.shards.get(key, 0))
 
 
 def _misplaced(writes: Sequence[ShardWrite], moves: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
@@ -115,13 +133,12 @@ def _misplaced(writes: Sequence[ShardWrite], moves: Sequence[ShardWrite], state:
         yield from broken_groups(writes, state.inputs.groups)
 
 
-def _broken(change: ChangeRequest, state: ReadState, namespace: Namespace, moved: int) -> Iterator[BrokenRule]:
-    yield from _ticket(change.change_ticket, namespace)
-    if change.forced is None:
-        yield from _frozen(state, namespace)
-        if moved > 1:  # one move is within every budget
-            yield from _over_budget(moved, namespace)
-        yield from _over_window(moved, state.recent.namespaces.get(namespace.name, 0), namespace)
+def _limits(state: ReadState, namespace: Namespace, moved: int) -> Iterator[BrokenRule]:
+    """`moved` are moves that the namespace limits, of a change that it limits."""
+    yield from _frozen(state, namespace)
+    if moved > 1:  # one move is within every budget
+        yield from _over_budget(moved, namespace)
+    yield from _over_window(moved, state.recent.namespaces.get(namespace.name, 0), namespace)
 
 
 def _ticket(ticket: str | None, namespace: Namespace) -> Iterator[BrokenRule]:

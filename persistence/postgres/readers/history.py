@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     Subquery,
     Text,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -175,6 +177,10 @@ def _restrictions(columns: Any) -> dict[str, Restriction]:
         ),
         "kinds": one_of(columns.kind),
         "move_reasons": one_of(columns.move_reason),
+        "owner_changed": lambda name: (
+            and_(columns.kind == literal("UPDATED"), columns.owner_node_id != columns.previous_owner_node_id)
+            == bindparam(name, type_=Boolean)
+        ),
     }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, bindparam, func, select, union_all
+from sqlalchemy import ARRAY, BigInteger, Column, ColumnElement, String, bindparam, func, not_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import Page, PageRequest
@@ -61,6 +61,21 @@ def _around(name: Column[str], *conditions: ColumnElement[bool]) -> Read:
 _NODES_AROUND: Final = _around(NODES.c.node_id, NODES.c.status != str(NodeStatus.REMOVED))
 
 
+_NAMED: Final = (
+    func.unnest(bindparam("node_ids", type_=ARRAY(String))).table_valued("node_id", name="named").render_derived()
+)
+
+_ABSENT: Final = Read(
+    select(_NAMED.c.node_id).where(
+        not_(
+            select(NODES.c.node_id)
+            .where(NODES.c.node_id == _NAMED.c.node_id, NODES.c.status != NodeStatus.REMOVED)
+            .exists()
+        )
+    )
+)
+
+
 class PostgresNodes:
     """NodeReader."""
 
@@ -81,6 +96,9 @@ class PostgresNodes:
 
     async def around(self, node_id: str, limit: int) -> Sequence[str]:
         return sorted(found for (found,) in await fetch(self._read, _NODES_AROUND, {"name": node_id, "side": limit}))
+
+    async def absent(self, node_ids: Collection[str]) -> Collection[str]:
+        return {node_id for (node_id,) in await fetch(self._read, _ABSENT, {"node_ids": list(node_ids)})}
 
 
 SELECT_NAMESPACE: Final = select(*NAMESPACE).join(NAMESPACE_HEADS, NAMESPACE_HEADS.c.name == NAMESPACES.c.name)

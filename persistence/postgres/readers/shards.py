@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     ColumnElement,
     FromClause,
     Subquery,
@@ -171,6 +172,7 @@ def _restrictions(columns: Any) -> dict[str, Restriction]:
         "statuses": one_of(columns.status),
         "strategies": one_of(columns.strategy),
         "change_ticket": equals(columns.change_ticket),
+        "pinned": lambda name: columns.pinned_by.is_not(None) == bindparam(name, type_=Boolean),
     }
 
 
@@ -306,6 +308,7 @@ def _as_of(known: FromClause) -> Subquery:
             member("status").label("status"),
             member("strategy").label("strategy"),
             member("changeTicket").label("change_ticket"),
+            member("pinned").label("pinned_by"),
             image.label("image"),
             newest.c.revision,
             newest.c.created_at,

@@ -24,13 +24,19 @@ from persistence.postgres.tables.columns import (
 )
 from strategies.parameters import MAX_WEIGHT
 
-SCHEMA_REVISION: Final = "0013"
+SCHEMA_REVISION: Final = "0015"
 """The newest migration, which makes these tables and the functions that write to them."""
 
 
 def _in_policy(member: str, json_type: str, name: str) -> CheckConstraint:
     """A member that a policy's document always has."""
     condition = f"coalesce(jsonb_typeof(policy -> '{member}'), '') = '{json_type}'"
+    return CheckConstraint(condition, name=f"policy_{name}_{json_type}")
+
+
+def _later_in_policy(member: str, json_type: str, name: str) -> CheckConstraint:
+    """A member that documents of before it came do not have."""
+    condition = f"coalesce(jsonb_typeof(policy -> '{member}'), '{json_type}') = '{json_type}'"
     return CheckConstraint(condition, name=f"policy_{name}_{json_type}")
 
 
@@ -97,6 +103,9 @@ class NamespaceRow(Base):
         ),
         _moves_in_policy("windowMoves", "window_moves"),
         _moves_in_policy("shardWindowMoves", "shard_window_moves"),
+        _later_in_policy("involuntaryMovesLimited", "boolean", "involuntary_moves_limited"),
+        _later_in_policy("ownersMustBeRegistered", "boolean", "owners_must_be_registered"),
+        _later_in_policy("recurringFreezes", "array", "recurring_freezes"),
     )
 
     name: Mapped[Identifier] = mapped_column(primary_key=True)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from persistence.commands.refusals import MAX_DOCUMENT
 from persistence.model.fields import IDENTIFIER_LENGTH
-from persistence.model.records import ChangeKind, DiffKind, MoveReason
+from persistence.model.records import INVOLUNTARY, ChangeKind, DiffKind, MoveReason
 from persistence.postgres.tables.columns import (
     INDEXED_CHARACTERS,
     Base,
@@ -23,6 +23,10 @@ from persistence.postgres.tables.columns import (
 )
 
 MOVES: Final = "kind = 'UPDATED' AND owner_node_id <> previous_owner_node_id"
+
+_INVOLUNTARY: Final = ", ".join(f"'{reason}'" for reason in MoveReason if reason in INVOLUNTARY)
+
+VOLUNTARY_MOVES: Final = f"{MOVES} AND (move_reason IS NULL OR move_reason NOT IN ({_INVOLUNTARY}))"
 """The rows of history that are moves, as PostgreSQL compares a partial index with a statement."""
 
 
@@ -139,6 +143,8 @@ class ShardHistoryRow(Base):
         Index(None, "namespace", "revision"),
         # For the moves in a window of time; rows that are none take no room in it.
         Index("ix_shard_history_moves", "namespace", "revision", postgresql_where=text(MOVES)),
+        # Most policies count these alone.
+        Index("ix_shard_history_voluntary_moves", "namespace", "revision", postgresql_where=text(VOLUNTARY_MOVES)),
         {"postgresql_partition_by": "RANGE (revision)"},
     )
 

@@ -45,6 +45,24 @@ def test_a_node_is_registered_with_all_that_is_said_of_it(server: MeshServer) ->
 
 
 @pytest.mark.usefixtures("server")
+def test_get_shows_who_changed_a_node_and_why_and_its_changes() -> None:
+    nodes("register", "node-9", "--zone", "b", "--actor", "alice")
+    nodes("register", "node-8")
+    nodes("set", "node-9", "--expected-version", 1, "--weight", 3, "--ticket", "CHG-2", "--actor", "bob")
+    answer = omnirelay("mesh", "nodes", "get", "node-9")
+    assert "changed by  bob at " in answer.out
+    table = [line.split() for line in answer.out.split("\n\n")[1].splitlines()]
+    assert [(line[1], line[2], *line[3:6]) for line in table[1:]] == [
+        ("3", "UPDATE_NODE", "weight", "1", "->"),
+        ("1", "REGISTER_NODE", "zone", "-", "->"),
+    ]
+    document = node("node-9")
+    assert document["lastChange"]["actor"] == "bob"
+    assert [change["actor"] for change in document["history"]] == ["bob", "alice"]
+    assert node("node-8")["history"][0]["id"] == "2"
+
+
+@pytest.mark.usefixtures("server")
 def test_a_node_is_active_and_of_weight_1_unless_something_else_is_said() -> None:
     document = nodes("register", "node-9", "--json").document
     assert document["change"]["actor"] == "ops"

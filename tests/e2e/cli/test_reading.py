@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from graph.cli.errors import Exit
+from graph.client.http import Requests
+from graph.client.records import Json
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, because, new, patch
 from tests.support.mesh_server import MeshServer
@@ -90,6 +93,34 @@ def test_get_in_json_is_the_shard_and_its_last_change(orders: MeshServer) -> Non
     orders.run(move(orders.mesh, "s1", "node-2"))
     document = omnirelay("mesh", "shards", "get", "orders", "s1", "--json").document
     assert (document["shard"]["ownerNodeId"], document["lastChange"]["actor"]) == ("node-2", "alice")
+
+
+def test_get_tells_the_last_change_from_the_one_that_gave_it_its_owner(orders: MeshServer) -> None:
+    orders.run(move(orders.mesh, "s1", "node-2"))
+    omnirelay(
+        *("mesh", "shards", "set", "orders/s1", "--expected-version", 2, "--capacity", 3),
+        *("--reason", "grown", "--actor", "bob"),
+    )
+    document = omnirelay("mesh", "shards", "get", "orders", "s1", "--json").document
+    assert (document["lastChange"]["actor"], document["ownerChange"]["actor"]) == ("bob", "alice")
+    assert "placed by   alice at " in omnirelay("mesh", "shards", "get", "orders", "s1").out
+
+
+def test_get_of_one_shard_is_one_small_request(orders: MeshServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        orders.run(move(orders.mesh, "s1", f"node-{number % 2 + 1}9"))
+    answers: list[str] = []
+    send = Requests.execute
+
+    def weighed(server: Requests, name: str, variables: Json | None = None) -> Json:
+        answer = send(server, name, variables)
+        answers.append(json.dumps(answer))
+        return answer
+
+    monkeypatch.setattr(Requests, "execute", weighed)
+    omnirelay("mesh", "shards", "get", "orders", "s1")
+    assert len(answers) == 1
+    assert len(answers[0]) < 2_000
 
 
 def test_get_answers_about_the_past_with_the_change_of_then(orders: MeshServer) -> None:

@@ -38,6 +38,7 @@ async def test_a_policy_is_configured_and_shown(api: Api) -> None:
         "moveBudgetPercent": 10.0,
         "windowSeconds": 3600,
         "shardWindowMoves": None,
+        "involuntaryMovesLimited": False,
     }
     assert answer["namespace"]["policy"] == expected
     assert (await configured(api, 2))["namespace"]["policy"] == expected

@@ -15,6 +15,7 @@ from graph.cli.program import omnirelay
 
 DOCUMENT: Final = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
 ASKING: Final = "Options of every command that asks a server"
+LISTING: Final = "Options of every command that lists"
 CHANGING: Final = "Options of every command that changes something"
 
 Table = dict[tuple[str, ...], str]
@@ -37,8 +38,8 @@ SECTIONS: Final = {
 
 def documented(section: str) -> Table:
     """The options in the tables of a section, with the description of each."""
-    rows = re.finditer(r"^\| (`--.+?`) \| (.+) \|$", SECTIONS[section], re.MULTILINE)
-    return {tuple(re.findall(r"--[a-z-]+", row[1])): row[2] for row in rows}
+    rows = re.finditer(r"^\| (`-.+?`) \| (.+) \|$", SECTIONS[section], re.MULTILINE)
+    return {tuple(re.findall(r"--?[a-z-]+", row[1])): row[2] for row in rows}
 
 
 def options(command: click.Command) -> Table:
@@ -56,8 +57,10 @@ def test_every_command_has_a_section_and_every_section_of_one_a_command() -> Non
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_option_is_documented_in_the_words_of_its_help_and_no_other_is(path: str) -> None:
     shared: Table = {}
-    if ("--server",) in options(COMMANDS[path]):
+    if ("--context",) in options(COMMANDS[path]):
         shared |= documented(ASKING)
+    if ("--sort",) in options(COMMANDS[path]):
+        shared |= documented(LISTING)
     if ("--reason",) in options(COMMANDS[path]):
         shared |= documented(CHANGING)
     assert options(COMMANDS[path]) == shared | documented(path)

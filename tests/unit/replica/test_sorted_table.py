@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardKey, ShardStatus
+from persistence.ports import capacity_units
 from persistence.replica.sorted_table import COMPARED_AT_MOST, EXAMINED_AT_MOST, SortedTable, StagedDiffs
 from tests.reference.readers import page_by
 from tests.support.rows import history_row
@@ -22,10 +23,13 @@ OWNERS = ("node-1", "node-2")
 
 keys = st.builds(ShardKey, st.sampled_from(NAMESPACES), st.sampled_from(IDS))
 shards = st.builds(
-    lambda key, owner, status: replace(a_shard(key.namespace, key.shard_id, owner), status=status),
+    lambda key, owner, status, capacity: replace(
+        a_shard(key.namespace, key.shard_id, owner), status=status, capacity_hint=capacity
+    ),
     keys,
     st.sampled_from(OWNERS),
     st.sampled_from(ShardStatus),
+    st.sampled_from([1.0, 0.1, 2.5, 1e300]),
 )
 filters = st.builds(
     ShardFilter,
@@ -225,3 +229,10 @@ def test_shards_are_counted_by_owner_and_status_whatever_happens_to_them(steps: 
             table.put([replace(shard, revision=revision)])
     held = [shard for ids in table.namespaces.values() for shard in ids.values()]
     assert table.owned == Counter((shard.owner_node_id, shard.status) for shard in held)
+    counted = Counter((shard.namespace, shard.owner_node_id, shard.status) for shard in held)
+    found = table.counts(None)
+    assert {each[:3]: each.shards for each in found} == counted
+    for each in found:
+        of_kind = [shard for shard in held if (shard.namespace, shard.owner_node_id, shard.status) == each[:3]]
+        assert each.capacity == sum(capacity_units(shard.capacity_hint) for shard in of_kind)
+    assert sorted(each for name in table.namespaces for each in table.counts(name)) == sorted(found)
