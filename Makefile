@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak fuzz poolers chaos siege failover governance linearizability clients \
-	upgrade-check deploy-check sbom audit lint bench way plots schema documents frontend lock vendor-graphiql
+	upgrade-check deploy-check sbom audit lint bench way plots schema documents frontend dashboard dashboard-check browser lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -119,12 +119,24 @@ schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.g
 documents: .venv/installed ## build frontend-queries/documents from its operations and fragments
 	$(BIN)/python frontend-queries/build_documents.py
 
-frontend: ## lint operations and fragments, generate TypeScript of them and check it (needs Node >= 20)
-	$(node)
-	@cd frontend-queries && npm ci --no-audit --no-fund --loglevel=error
+frontend: .npm/frontend-queries ## lint, type, test, build and pack @omnirelay/mesh-queries (needs Node >= 20.19)
 	$(call quietly,linting operations and fragments,cd frontend-queries && npm run --silent lint)
 	$(call quietly,generating TypeScript,cd frontend-queries && npm run --silent codegen)
 	$(call quietly,checking TypeScript,cd frontend-queries && npm run --silent typecheck)
+	$(call quietly,testing the package,cd frontend-queries && npm test --silent)
+	$(call quietly,building and packing the package,cd frontend-queries && npm run --silent pack)
+
+dashboard: .npm/frontend-queries ## build the dashboard into graph/http/dashboard_assets, to be committed (needs Node >= 20.19)
+	$(call quietly,generating TypeScript,cd frontend-queries && npm run --silent codegen)
+	@cd frontend-queries/dashboard && npm run --silent build
+
+dashboard-check: .npm/frontend-queries ## build the dashboard elsewhere, and compare with what is committed (needs Node >= 20.19)
+	$(call quietly,generating TypeScript,cd frontend-queries && npm run --silent codegen)
+	$(call quietly,checking and testing the dashboard,cd frontend-queries/dashboard && npm run --silent typecheck && npm test --silent)
+	$(call quietly,building the dashboard,cd frontend-queries/dashboard && npm run --silent check)
+
+browser: .venv/installed .npm/tests/browser ## drive the pages in a headless Chromium (needs Node >= 20.19, Debian's chromium)
+	@cd tests/browser && node --test --test-concurrency=1 --test-reporter=spec $(or $(ARGS),*.test.mjs)
 
 # What builds the project is locked too, so that installing it fetches nothing more: build-system.requires, and
 # editables, which hatchling asks for when the installation is an editable one.
@@ -174,6 +186,12 @@ vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
 		--disable-pip-version-check --no-input install --require-hashes --no-deps --target .failover -r $<)
 	@touch $@
 
+# What npm installs lies in the folder's node_modules; the mark beside it is as old as the lock it was made of.
+.npm/%: %/package-lock.json
+	$(node)
+	@cd $* && npm ci --no-audit --no-fund --loglevel=error
+	@mkdir -p $(@D) && touch $@
+
 # In a folder of its own: what it requires is none of the project's.
 .audit/installed: requirements-audit.lock .venv/installed
 	$(call quietly,installing pip-audit,rm -rf .audit && $(LOCKED) --target .audit -r $<)
@@ -189,7 +207,7 @@ $(BIN)/python:
 packages = $(shell grep -c '^[a-z].*==' $(1))
 
 node = @node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2> /dev/null && command -v npm > /dev/null || { \
-	echo "make $@ needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
+	echo "make $(or $(MAKECMDGOALS),$@) needs Node 20 or newer with npm, and there is none: https://nodejs.org/" >&2; exit 1; }
 
 # One line while it works; all of its output if it fails.
 quietly = @echo "$(1)"; output=$$($(2) 2>&1) || { status=$$?; printf '%s\n' "$$output" >&2; exit $$status; }

@@ -8,7 +8,7 @@ are placed equally.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from strategies.model import Infeasible, Node, Owners, Placement, Shards
 from strategies.overflow import Overflow, overflow_of
 
 Succession: TypeAlias = Callable[[Sequence[Node]], Placement]
+
+NOWHERE: Final = -1
+"""In place of an owner: no node."""
 
 
 def ascending(shards: Shards) -> NDArray[np.intp]:
@@ -35,6 +38,8 @@ def bounded(
     bounds: Bounds,
     succession: Succession | None = None,
     staying: Mapping[str, Sequence[float]] | None = None,
+    *,
+    partly: bool = False,
 ) -> Owners:
     """`owners`, which `placement` assigned, brought within the bounds.
 
@@ -49,7 +54,7 @@ def bounded(
     belongs to the next: then all shards that full nodes refuse are handed on at once, instead of one by one. It is not
     used where the placement has an `overflow`.
 
-    Raises Infeasible where every node is full before all shards are placed.
+    Raises Infeasible where every node is full before all shards are placed; `partly` leaves the others `NOWHERE`.
     """
     nodes = placement.nodes
     held = [bounds.sizes((staying or {}).get(node.node_id, ())) for node in nodes]
@@ -57,7 +62,7 @@ def bounded(
     total, stay = len(shards), sum(counts)
     most = total + stay + 1 if bounds.max_shards is None else bounds.max_shards
     room = sum(max(0, most - count) for count in counts)
-    if room < total:
+    if room < total and not partly:
         raise _do_not_fit(total, room, stay, nodes, bounds)  # as below, only sooner
     size = bounds.sizes(shards.capacities)
     full_at = bounds.full_at(sum(size) + sum(loads), nodes)
@@ -70,11 +75,13 @@ def bounded(
         owner = owner_of[index]
         if full[owner]:
             if not left:
-                raise _do_not_fit(total, placed, stay, nodes, bounds)
+                if not partly:
+                    raise _do_not_fit(total, placed, stay, nodes, bounds)
+                for rest in order[placed:].tolist():
+                    owner_of[rest] = NOWHERE
+                break
             if overflow is None:
-                overflow = overflow_of(placement, shards, order, owners, succession)
-                for closed in np.flatnonzero(full).tolist():
-                    overflow.close(closed)
+                overflow = _closed(overflow_of(placement, shards, order, owners, succession), full)
             owner = owner_of[index] = overflow.first_open(index)
         loads[owner] += size[index]
         counts[owner] += 1
@@ -84,6 +91,32 @@ def bounded(
             if overflow is not None:
                 overflow.close(owner)
     return np.array(owner_of, np.int32)
+
+
+def into_room(
+    placement: Placement, shards: Shards, room: Sequence[int], succession: Succession | None = None
+) -> Owners:
+    """Each of the shards, in ascending (key, id), on the first node of its rank that has room left, in shards, of
+    `room`. There is room for all of them. `succession` as for `bounded`."""
+    left = list(room)
+    owners = placement.assign(shards)
+    order = ascending(shards)
+    overflow = _closed(overflow_of(placement, shards, order, owners, succession), [not free for free in left])
+    owner_of = owners.tolist()
+    for index in order.tolist():
+        owner = owner_of[index]
+        if not left[owner]:
+            owner = owner_of[index] = overflow.first_open(index)
+        left[owner] -= 1
+        if not left[owner]:
+            overflow.close(owner)
+    return np.array(owner_of, np.int32)
+
+
+def _closed(overflow: Overflow, full: Sequence[bool]) -> Overflow:
+    for index in np.flatnonzero(full).tolist():
+        overflow.close(index)
+    return overflow
 
 
 def _do_not_fit(total: int, room: int, stay: int, nodes: Sequence[Node], bounds: Bounds) -> Infeasible:

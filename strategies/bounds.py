@@ -83,6 +83,12 @@ def sizes(capacities: Capacities) -> list[int]:
     return whole
 
 
+def most_of(total: int, nodes: Sequence[Node], bounds: Bounds) -> list[int]:
+    """How many of `total` shards each node may have, where loads are numbers of shards."""
+    most = total if bounds.max_shards is None else bounds.max_shards
+    return [min(bound, most) for bound in bounds.full_at(total, nodes)]
+
+
 def load_bounds(total: int, nodes: Sequence[Node], percent: int) -> list[int]:
     """Each node's share of `total` by weight, times `percent`, rounded up; at least 1."""
     whole = sum(node.weight for node in nodes)

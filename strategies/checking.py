@@ -37,6 +37,7 @@ class Checked:
         self.algorithm_version = strategy.algorithm_version
         self.parameters = strategy.parameters
         self.movement = strategy.movement
+        self.keeps_owners = getattr(strategy, "keeps_owners", False) is True
 
     def prepare(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Placement:
         return _CheckedPlacement(self.name, self._strategy, nodes, parameters)

@@ -45,13 +45,16 @@ class Jump:
     movement: Final = Movement.AT_THE_END
     parameters: Final[Mapping[str, Parameter]] = {}
 
-    def prepare(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Placement:  # noqa: ARG002 - takes none
-        buckets = sum(node.weight for node in nodes)
-        if buckets > MAX_BUCKETS:
-            raise Infeasible(
-                f"the nodes' weights are {buckets:,} in all, and may be {MAX_BUCKETS:,}: lower them in proportion"
-            )
+    def prepare(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Placement:
+        if obstacle := self.obstacle(nodes, parameters):
+            raise Infeasible(obstacle[1])
         return JumpPlacement(nodes)
+
+    def obstacle(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> tuple[str | None, str] | None:  # noqa: ARG002 - takes none
+        buckets = sum(node.weight for node in nodes)
+        if buckets <= MAX_BUCKETS:
+            return None
+        return None, f"the nodes' weights are {buckets:,} in all, and may be {MAX_BUCKETS:,}: lower them in proportion"
 
 
 class JumpPlacement:

@@ -58,10 +58,15 @@ class Maglev:
     parameters: Final[Mapping[str, Parameter]] = {"tableSize": PrimeParameter(65_537, 101, 1_000_003)}
 
     def prepare(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Placement:
+        if obstacle := self.obstacle(nodes, parameters):
+            raise Infeasible(obstacle[1])
+        return MaglevPlacement(nodes, parameters["tableSize"])
+
+    def obstacle(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> tuple[str, str] | None:
         size: int = parameters["tableSize"]
-        if len(nodes) > size:
-            raise Infeasible(f"{len(nodes):,} nodes do not fit into a table of {size:,} slots: raise tableSize")
-        return MaglevPlacement(nodes, size)
+        if len(nodes) <= size:
+            return None
+        return "tableSize", f"{len(nodes):,} nodes do not fit into a table of {size:,} slots: raise tableSize"
 
 
 class MaglevPlacement:

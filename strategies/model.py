@@ -153,6 +153,10 @@ class Strategy(Protocol):
 
     `algorithm_version` changes whenever the same input may give another owner. Plug-ins implement this Protocol and
     are found through the entry-point group `omnirelay.strategies`.
+
+    A strategy with a member `keeps_owners` that is True places only shards that no eligible node owns; its Placement,
+    whose laws are the same, says where those go. Then owners are a function of present owners as well, and planning
+    once more moves nothing (`sticky.py`).
     """
 
     @property

@@ -10,6 +10,10 @@ MAX_WEIGHT: Final = 2**20
 """The heaviest a node can be. Here, where nothing heavy is loaded, because clients check weights too."""
 
 
+MAX_THRESHOLD: Final = 100
+"""The per cent of its share that a node may be off by at most, where loads are balanced. Here for the same reason."""
+
+
 class Parameter(Protocol):
     @property
     def default(self) -> object: ...

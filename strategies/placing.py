@@ -12,7 +12,8 @@ from strategies.bounds import Bounds, exceeded
 from strategies.checking import Checked
 from strategies.model import Infeasible, Movement, Node, Owners, Shard, Shards, Strategy
 from strategies.parameters import MAX_WEIGHT
-from strategies.selectors import Selector, read_selector
+from strategies.selectors import read_selector
+from strategies.sticky import Present, settled
 
 
 class Placer:
@@ -26,15 +27,16 @@ class Placer:
 
     def __init__(self, strategy: Strategy, parameters: Mapping[str, Any], nodes: Sequence[Node]) -> None:
         check_nodes(nodes)
-        selector = read_selector(parameters["selector"])
-        eligible = [node for node in nodes if selector.matches(node)]
-        _check_enough(len(eligible), len(nodes), selector, parameters["replicas"])
+        eligible = eligible_nodes(nodes, parameters)
+        if obstacle := nodes_obstacle(len(eligible), len(nodes), parameters):
+            raise Infeasible(obstacle[1])
         own = {name: parameters[name] for name in strategy.parameters}
         prepare = partial(strategy.prepare, parameters=own)
         self._placement = prepare(eligible)
         # A plug-in's own claim of its movement is not checked. Its ranks are.
         hands_on = strategy.movement is Movement.MINIMAL and not isinstance(strategy, Checked)
         self._succession = prepare if hands_on else None
+        self.keeps_owners = keeps_owners(strategy)
         self._nodes = {node.node_id: node for node in sorted(eligible, key=lambda node: node.node_id)}
         self._replicas: int = parameters["replicas"]
         self._spread: str = parameters["spread"]
@@ -57,17 +59,29 @@ class Placer:
         """When a node is full."""
         return self._bounds
 
-    def owners(self, shards: Shards, staying: Mapping[str, Sequence[float]] | None = None) -> Owners:
-        """For each shard the index of its owner in `nodes`. Raises Infeasible where the bounds leave too little room.
+    def owners(
+        self,
+        shards: Shards,
+        staying: Mapping[str, Sequence[float]] | None = None,
+        present: Present | None = None,
+        *,
+        partly: bool = False,
+    ) -> Owners:
+        """For each shard the index of its owner in `nodes`. Raises Infeasible where the bounds leave too little room,
+        unless that is to be done `partly`: then the shards that find none are `NOWHERE`.
 
         With bounds, where a shard goes depends on the others: give all shards of the namespace. Those that keep their
         owner in any case are not among `shards`, but their capacities are `staying`, by the owner's id: they are
         part of its load and of the whole. What stays on nodes that are not among `nodes` counts nowhere.
+
+        `present` is needed, and used, where the strategy keeps owners; without it all shards are placed.
         """
+        if self.keeps_owners and present is not None:
+            return settled(self._placement, shards, present, self._bounds, self._succession, staying)
         owners = self._placement.assign(shards)
         if self._bounds.unbounded:
             return owners
-        return bounded(self._placement, shards, owners, self._bounds, self._succession, staying)
+        return bounded(self._placement, shards, owners, self._bounds, self._succession, staying, partly=partly)
 
     def exceeded(self, held: Mapping[str, Sequence[float]]) -> Sequence[tuple[str, str]]:
         """(node id, message) of each of `nodes` that is above a bound, by id, from the capacities that each holds.
@@ -90,6 +104,11 @@ class Placer:
         return [node.node_id for node in chosen]
 
 
+def keeps_owners(strategy: Strategy) -> bool:
+    """Plug-ins may leave the member out."""
+    return getattr(strategy, "keeps_owners", False) is True
+
+
 def check_nodes(nodes: Sequence[Node]) -> None:
     """Raises ValueError naming a node whose id another has too, or whose weight is no whole number from 1 to 2^20."""
     seen = set()
@@ -102,16 +121,24 @@ def check_nodes(nodes: Sequence[Node]) -> None:
             raise ValueError(f"{node.node_id}: weight must be a whole number from 1 to {MAX_WEIGHT:,}, not {weight!r}")
 
 
-def _check_enough(eligible: int, nodes: int, selector: Selector, replicas: int) -> None:
+def eligible_nodes(nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Sequence[Node]:
+    """Those that the selector of the parameters, which are complete, matches."""
+    selector = read_selector(parameters["selector"])
+    return [node for node in nodes if selector.matches(node)]
+
+
+def nodes_obstacle(eligible: int, nodes: int, parameters: Mapping[str, Any]) -> tuple[str | None, str] | None:
+    """Null, or why so many eligible nodes, of so many, are too few: the constraint (null if it is none) and why."""
+    selector, replicas = parameters["selector"], parameters["replicas"]
     if not nodes:
-        raise Infeasible("there are no nodes")
+        return None, "there are no nodes"
     if not eligible:
-        raise Infeasible(f"selector '{selector.text}' matches none of {nodes:,} node{'s' * (nodes != 1)}")
+        return "selector", f"selector '{selector}' matches none of {nodes:,} node{'s' * (nodes != 1)}"
     if eligible < replicas:
-        matching = f"selector '{selector.text}' matches {eligible:,} of {nodes:,}"
-        raise Infeasible(
-            f"{replicas} replicas need {replicas} nodes: {matching if eligible < nodes else f'there are {nodes}'}"
-        )
+        matching = f"selector '{selector}' matches {eligible:,} of {nodes:,}"
+        why = matching if eligible < nodes else f"there are {nodes}"
+        return "replicas", f"{replicas} replicas need {replicas} nodes: {why}"
+    return None
 
 
 # Zones of the same name in two regions are two zones. Nodes without a zone (region) count as in one of their own.

@@ -18,9 +18,10 @@ from strategies.parameters import Parameter
 from strategies.placing import Placer
 from strategies.rendezvous import Rendezvous
 from strategies.ring import Ring
+from strategies.sticky import Sticky
 
 DEFAULT_STRATEGY: Final = "rendezvous"
-BUILT_IN: Final[Sequence[Strategy]] = (Rendezvous(), Ring(), Locality(), Maglev(), Jump())
+BUILT_IN: Final[Sequence[Strategy]] = (Rendezvous(), Ring(), Locality(), Maglev(), Jump(), Sticky())
 
 
 class Registry:

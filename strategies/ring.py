@@ -31,14 +31,19 @@ class Ring:
     parameters: Final[Mapping[str, Parameter]] = {"virtualNodes": IntegerParameter(160, 1, 4_096)}
 
     def prepare(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Placement:
+        if obstacle := self.obstacle(nodes, parameters):
+            raise Infeasible(obstacle[1])
+        return RingPlacement(nodes, parameters["virtualNodes"])
+
+    def obstacle(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> tuple[str, str] | None:
         virtual_nodes: int = parameters["virtualNodes"]
         weights = sum(node.weight for node in nodes)
-        if virtual_nodes * weights > MAX_POINTS:
-            raise Infeasible(
-                f"the ring would have {virtual_nodes * weights:,} points, virtualNodes {virtual_nodes:,} times weights "
-                f"of {weights:,} in all, and may have {MAX_POINTS:,}: lower virtualNodes or the nodes' weights"
-            )
-        return RingPlacement(nodes, virtual_nodes)
+        if virtual_nodes * weights <= MAX_POINTS:
+            return None
+        return "virtualNodes", (
+            f"the ring would have {virtual_nodes * weights:,} points, virtualNodes {virtual_nodes:,} times weights "
+            f"of {weights:,} in all, and may have {MAX_POINTS:,}: lower virtualNodes or the nodes' weights"
+        )
 
 
 class RingPlacement:

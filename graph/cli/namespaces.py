@@ -56,11 +56,11 @@ _COLUMNS: Final = (
 
 _STRATEGIES: Final = (
     Column("STRATEGY", "name"),
-    Column("VERSION", "algorithmVersion"),
+    Column("ALGORITHM", "algorithmVersion"),
     Column("MOVEMENT", "movement"),
 )
 
-_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
+_PARAMETERS: Final = ("PARAMETER", "STRATEGY", "DEFAULT", "RULE")
 
 _ANY: Final = "any strategy"
 
@@ -117,10 +117,22 @@ def get_namespace(*, namespace: str, server: Address, as_json: bool) -> None:
 @namespaces.command("apply")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would be done, field by field; write nothing.")
+@click.option(
+    "--force-reason",
+    help="Why it shall be done although shards have no placement then. Kept with the change as forced.",
+)
 @change_options
 @server_options
 def apply_namespaces(
-    *, file: Path, dry_run: bool, reason: str, ticket: str | None, actor: str | None, server: Address, as_json: bool
+    *,
+    file: Path,
+    dry_run: bool,
+    force_reason: str | None,
+    reason: str,
+    ticket: str | None,
+    actor: str | None,
+    server: Address,
+    as_json: bool,
 ) -> None:
     """Create or configure the namespaces that a TOML file declares, where they differ from it.
 
@@ -136,7 +148,7 @@ def apply_namespaces(
     changes (field, before, after) of each.
     """
     declared = _declarations(file)
-    change = change_input(reason, ticket, actor)
+    change = change_input(reason, ticket, actor, force_reason)
     with ApiClient(server) as api:
         existing = {item["name"]: item for item in rows(api, "ListNamespaces", {})}
         strategies = {

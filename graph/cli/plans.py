@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import click
 
@@ -23,6 +23,7 @@ from persistence.model.fields import MAX_SHARDS_PER_CHANGE, plan_id_problem
 from persistence.model.records import MoveReason
 from persistence.planning.proposal import (
     Conflict,
+    LeaderChange,
     Move,
     NodeLoad,
     PlannedNamespace,
@@ -32,7 +33,9 @@ from persistence.planning.proposal import (
     document_id,
     read_proposal,
 )
+from persistence.planning.scope import PlanScope
 from persistence.planning.waves import loads_with_peaks
+from strategies.parameters import MAX_THRESHOLD
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -56,13 +59,32 @@ _NAMESPACES: Final = ("NAMESPACE", "STRATEGY", "SHARDS", "MOVED", "MOVED %")
 
 _LOADS: Final = ("NODE", "SHARDS", "PEAK", "CAPACITY", "LOAD (= kept, + gained, - lost)")
 
-_VIOLATIONS: Final = ("PROBLEM", "OF", "NODE", "WHY")
+_VIOLATIONS: Final = ("PROBLEM", "ABOUT", "NODE", "WHY")
 
-_CONFLICTS: Final = ("LEFT AS IT IS", "BECAUSE", "CHANGE", "WHY")
+_CONFLICTS: Final = ("SHARD", "PROBLEM", "CHANGE", "WHY")
 
 
 def planning_options(command: F) -> F:
-    """--namespace, --max-moves."""
+    """--namespace, --max-moves, --vacate, --zone, --region, --only, --threshold."""
+    reasons = [reason for reason in MoveReason if reason is not MoveReason.ROLLBACK]
+    command = click.option(
+        "--threshold",
+        type=click.IntRange(0, MAX_THRESHOLD),
+        help="Balance: bring nodes as close to their shares as so many per cent, with the fewest moves.",
+    )(command)
+    command = click.option(
+        "--only",
+        type=click.Choice(reasons, case_sensitive=False),
+        multiple=True,
+        help="Only moves for this reason. May be repeated.",
+    )(command)
+    command = click.option("--region", multiple=True, help="Only off nodes of this region. May be repeated.")(command)
+    command = click.option(
+        "--zone", metavar="[REGION/]ZONE", multiple=True, help="Only off nodes of this zone. May be repeated."
+    )(command)
+    command = click.option("--vacate", metavar="NODE", multiple=True, help="Only off this node. May be repeated.")(
+        command
+    )
     command = click.option(
         "--max-moves",
         type=click.IntRange(1, MAX_SHARDS_PER_CHANGE),
@@ -76,9 +98,33 @@ def all_option(command: F) -> F:
     return click.option("--all", "everything", is_flag=True, help="Show every row, however many.")(command)
 
 
-def planning_input(namespace: tuple[str, ...], max_moves: int | None) -> Json:
-    """What the inputs of planRebalance and simulateRebalance have in common. Null stands for all."""
-    return {"namespaces": list(namespace) or None, "maxMoves": max_moves}
+class PlanningOptions(TypedDict):
+    """The values of `planning_options`."""
+
+    namespace: tuple[str, ...]
+    max_moves: int | None
+    vacate: tuple[str, ...]
+    zone: tuple[str, ...]
+    region: tuple[str, ...]
+    only: tuple[MoveReason, ...]
+    threshold: int | None
+
+
+def planning_input(given: PlanningOptions) -> Json:
+    """What the inputs of planRebalance and simulateRebalance have in common. Null stands for all; what narrows a plan
+    is left out unless it was typed, for servers that do not know it."""
+    narrowed = {
+        "vacate": list(given["vacate"]),
+        "zones": list(given["zone"]),
+        "regions": list(given["region"]),
+        "onlyReasons": [str(reason) for reason in given["only"]],
+    }
+    return {
+        "namespaces": list(given["namespace"]) or None,
+        "maxMoves": given["max_moves"],
+        **{name: values for name, values in narrowed.items() if values},
+        **({} if given["threshold"] is None else {"threshold": given["threshold"]}),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +225,10 @@ def print_how_to_apply(plan: Json) -> None:
 
 
 def print_proposal(proposal: Proposal, *, everything: bool) -> None:
-    """Tables with a blank line after each; none without rows."""
+    """Tables with a blank line after each; none without rows. What it is narrowed to comes first."""
+    if proposal.scope is not None:
+        click.echo(_scope(proposal.scope))
+        click.echo()
     if proposal.moves:
         print_moves(proposal.moves, everything=everything)
         click.echo()
@@ -197,18 +246,40 @@ def print_proposal(proposal: Proposal, *, everything: bool) -> None:
         click.echo()
 
 
+def _scope(scope: PlanScope) -> str:
+    """`Only shards of node-1 and node-2, only OWNER_DOWN: all others stay where they are.`"""
+    parts = []
+    if scope.vacate:
+        listed = [printable(node_id) for node_id in scope.vacate[:LISTED]]
+        rest = len(scope.vacate) - LISTED
+        parts.append(f"only shards of {', '.join(listed)}{f' and {rest:,} more nodes' if rest > 0 else ''}")
+    if scope.only_reasons:
+        parts.append(f"only for {', '.join(scope.only_reasons)}")
+    text = ", ".join(parts)
+    return f"{text[0].upper()}{text[1:]}: all others stay where they are."
+
+
 def print_moves(moves: Sequence[Move], *, everything: bool) -> None:
     """The first ones, in the order they are made in, and how many more there are."""
     listed = first(moves, everything=everything)
+    further: list[tuple[str, Callable[[Move], str | None]]] = []
+    if any(move.leader is not None for move in moves):
+        further.append(("LEADER", _leader))
     if any(move.restore is not None for move in moves):
-        print_table((*_MOVES, "RESTORES"), [(*_move_cells(move), _restored(move)) for move in listed])
-    else:
-        print_table(_MOVES, [_move_cells(move) for move in listed])
+        further.append(("RESTORES", _restored))
+    rows = [(*_move_cells(move), *(cell(move) for _, cell in further)) for move in listed]
+    print_table((*_MOVES, *(heading for heading, _ in further)), rows)
     print_rest(len(moves) - len(listed))
 
 
 def _move_cells(move: Move) -> tuple[object, ...]:
-    return f"{move.namespace}/{move.shard_id}", move.version, arrow(move.from_node_id, move.to_node_id), move.reason
+    owner = arrow(move.from_node_id, move.to_node_id) if move.changes_owner else move.to_node_id
+    return f"{move.namespace}/{move.shard_id}", move.version, owner, move.reason
+
+
+def _leader(move: Move) -> str | None:
+    leader = move.leader
+    return None if leader is None else arrow(leader.from_node_id, leader.to_node_id)
 
 
 def _restored(move: Move) -> str | None:
@@ -297,11 +368,13 @@ def summary(proposal: Proposal, move: str) -> str:
         return rollback_summary(proposal, proposal.rollback)
     if not proposal.moves:
         return _nothing(proposal)
-    moved, percent = len(proposal.moves), format_percent(proposal.moved_percent)
-    return (
-        f"{moved:,} of {pluralized(proposal.shard_count, 'shard')} {move} ({percent}): "
-        f"{reasons(proposal.moves)}.{_waves(proposal)}{_rest(proposal)}"
-    )
+    moved = sum(one.changes_owner for one in proposal.moves)
+    percent = format_percent(100 * moved / proposal.shard_count)
+    done = f"{moved:,} of {pluralized(proposal.shard_count, 'shard')} {move} ({percent})"
+    if led := len(proposal.moves) - moved:
+        verb = "get" if move == "move" else "would get"
+        done = f"{done}, {led:,} {verb} only another leader"
+    return f"{done}: {reasons(proposal.moves)}.{_waves(proposal)}{_rest(proposal)}"
 
 
 def reasons(moves: Iterable[Move]) -> str:
@@ -356,11 +429,17 @@ def read_move(move: Json) -> Move:
         move["fromNodeId"],
         move["toNodeId"],
         MoveReason(move["reason"]),
+        leader=_read_leader(move["leader"]),
     )
+
+
+def _read_leader(leader: Json | None) -> LeaderChange | None:
+    return None if leader is None else LeaderChange(leader["fromNodeId"], leader["toNodeId"])
 
 
 def move_document(move: Move) -> Json:
     """A move as the API has it."""
+    leader = move.leader
     return {
         "namespace": move.namespace,
         "shardId": move.shard_id,
@@ -368,6 +447,7 @@ def move_document(move: Move) -> Json:
         "fromNodeId": move.from_node_id,
         "toNodeId": move.to_node_id,
         "reason": str(move.reason),
+        "leader": leader and {"fromNodeId": leader.from_node_id, "toNodeId": leader.to_node_id},
     }
 
 

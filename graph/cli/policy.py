@@ -122,6 +122,10 @@ def freeze_text(freeze: Any) -> str:
     """Of one window, or of a recurring freeze by its fields."""
     if isinstance(freeze, dict) and freeze.keys() == {"begins", "ends", "reason"}:
         return f"{format_time(freeze['begins'])} to {format_time(freeze['ends'])} ({printable(freeze['reason'])})"
+    if isinstance(freeze, dict) and freeze.keys() >= {"schedule", "duration", "timeZone", "reason"}:
+        until = f", until {format_time(freeze['until'])}" if freeze.get("until") else ""
+        when = f"{freeze['schedule']} for {freeze['duration']} in {freeze['timeZone']}{until}"
+        return f"{printable(when)} ({printable(freeze['reason'])})"
     return json.dumps(freeze, ensure_ascii=True, sort_keys=True)
 
 
@@ -172,6 +176,11 @@ def show_policy(*, namespace: str, server: Address, as_json: bool) -> None:
     "--involuntary-moves-limited/--no-involuntary-moves-limited",
     default=None,
     help="Whether budget, windows and freezes hold up moves off nodes that are down or removed, too.",
+)
+@click.option(
+    "--owners-must-be-registered/--no-owners-must-be-registered",
+    default=None,
+    help="Whether shards are given no owner and no leader that is not a registered node.",
 )
 @click.option(
     "--expected-version",

@@ -4,10 +4,12 @@ from asyncio import Semaphore
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from graph.execution.attribution import Attribution
 from graph.execution.loads import Loads
+from persistence.feed.changes import HeadFeed, LiveChanges
+from persistence.feed.tailer import DEFAULT_LIMITS, FeedLimits
 from persistence.model.records import StreamPosition
 from persistence.ports import DiffFeed, Store
 from persistence.replica.reader import ReplicaShards
@@ -55,9 +57,16 @@ class Services:
     """What is shown as the time of the server."""
     attribution: Attribution = field(init=False)
     """Whose changes brought shards and nodes to where they are."""
+    limits: FeedLimits = DEFAULT_LIMITS
+    """Of what follows changes."""
+    live_changes: LiveChanges = field(init=False)
+    """All changes, to be followed."""
     loads: Loads = field(init=False)
     """What nodes own of each namespace, and are entitled to."""
 
     def __post_init__(self) -> None:
+        if self.store is not None:
+            changes = LiveChanges(self.store.changes, self.store.stream, cast("HeadFeed", self.feed), self.limits)
+            object.__setattr__(self, "live_changes", changes)
         object.__setattr__(self, "attribution", Attribution(self.store))
         object.__setattr__(self, "loads", Loads(self.store, self.strategies))

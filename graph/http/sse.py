@@ -21,7 +21,6 @@ from graph.execution.context import Context
 from graph.subscriptions.groups import Message
 from graph.subscriptions.manager import SubscriptionManager
 from graph.subscriptions.operation import SubscriptionOperation
-from persistence.codec import cursors
 
 LAST_EVENT_ID: Final = "last-event-id"
 
@@ -60,7 +59,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
         async def send_batch(message: Message) -> None:
-            await write(_next(message.payload, cursors.STREAM.write(message.batch.position)))
+            await write(_next(message.payload, self._operation.stream.cursor(message.batch.position)))
 
         async def left() -> None:
             while (await receive())["type"] != "http.disconnect":

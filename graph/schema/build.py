@@ -26,7 +26,9 @@ from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import current_record
 from graph.execution.prepared import PreparedSchema
+from graph.schema import change_stream as of_changes
 from graph.schema import stream as of_stream
+from graph.schema.change_stream import ChangeBatch
 from graph.schema.mutation import Mutation
 from graph.schema.query import Query
 from graph.schema.scalars import SCALARS
@@ -41,6 +43,16 @@ class Subscription:
         description=(
             "Changes of shards as they are committed, in order, in batches that each carry the cursor to resume "
             "from. A stream without changes sends empty batches from time to time."
+        ),
+    )
+
+    changes = strawberry.subscription(
+        resolver=of_changes.change_stream,
+        graphql_type=AsyncIterable[ChangeBatch],
+        description=(
+            "Changes as they are committed, in order: those of nodes, of plans, of policies and freezes, and those of "
+            "shards, in batches that each carry the cursor to resume from. A stream without changes sends empty "
+            "batches from time to time. Changes are never compacted."
         ),
     )
 

@@ -130,6 +130,19 @@ class ChangeFilter:
     plan_id: strawberry.ID | None = strawberry.field(
         default=None, description="About this plan: what it was proposed, approved, applied, stopped or rejected by."
     )
+    node_id: str | None = strawberry.field(
+        default=None, description="By which this node was registered, changed or drained."
+    )
+    forced: bool | None = strawberry.field(
+        default=None, description="Made although rules of a policy may have refused it; or, if false, not."
+    )
+    search: str | None = strawberry.field(
+        default=None,
+        description=(
+            "With this in the reason, the actor, the ticket, or why it was forced; letters from A to Z of either case. "
+            "1 to 128 characters."
+        ),
+    )
     since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
     until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
 
@@ -141,6 +154,9 @@ class ChangeFilter:
             change_ticket=self.change_ticket,
             kinds=self.kinds or None,
             plan_id=self.plan_id,
+            node_id=self.node_id,
+            forced=self.forced,
+            search=self.search,
             since=self.since,
             until=self.until,
         ).checked()

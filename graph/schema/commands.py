@@ -25,6 +25,7 @@ from persistence.commands.command import Command
 from persistence.errors import FieldError, InvalidArgument
 from persistence.model.fields import quoted
 from persistence.model.outcomes import (
+    AdmissionWarning,
     IdempotencyKeyReused,
     Outcome,
     PolicyViolation,
@@ -49,8 +50,8 @@ _log = logging.getLogger(__name__)
 
 
 @strawberry.input(
-    description="That a change is to be made past move budgets, the thrash guard, freezes, pins and anti-affinity. "
-    "Rules about tickets and approval stay in force."
+    description="That a change is to be made past move budgets, the thrash guard, freezes, pins and anti-affinity, or "
+    "although it leaves a namespace without a placement. Rules about tickets and approval stay in force."
 )
 class ForceInput:
     reason: str = strawberry.field(
@@ -143,6 +144,7 @@ class NodeDrained:
     node: Node
     preflight: DrainPreflight
     replayed: bool
+    warnings: tuple[AdmissionWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,9 +98,15 @@ _describe(
     {
         MoveReason.OWNER_REMOVED: "Its owner is not registered.",
         MoveReason.OWNER_DOWN: "Its owner is down.",
+        MoveReason.LEADER_REMOVED: "Its leader is not registered; the owner stays.",
+        MoveReason.LEADER_DOWN: "Its leader is down; the owner stays.",
+        MoveReason.LEADER_DRAINING: "Its leader is being drained; the owner stays.",
+        MoveReason.LEADER_INELIGIBLE: "The namespace's selector does not match its leader; the owner stays.",
         MoveReason.OWNER_DRAINING: "Its owner is being drained.",
         MoveReason.OWNER_INELIGIBLE: "The namespace's selector does not match its owner.",
-        MoveReason.OWNER_OVERLOADED: "Its owner is the best for it, but has reached its bound.",
+        MoveReason.OWNER_OVERLOADED: (
+            "Its owner is the best for it, but has reached its bound; or, with a threshold, has shards to spare."
+        ),
         MoveReason.STRATEGY_CHANGED: "The namespace has another strategy than when its owner was set.",
         MoveReason.PLACEMENT_CHANGED: "Nodes, parameters or hints have changed since, or it was moved by hand.",
         MoveReason.ROLLBACK: "It is given back what it had before a change.",
@@ -145,12 +151,14 @@ _describe(
 
 _describe(
     PolicyRule,
-    "A rule that can refuse a change of shards. A forced change need not keep to those that follow SELF_APPROVAL.",
+    "A rule that can refuse a change of shards. A forced change need not keep to those that follow "
+    "REGISTRATION_REQUIRED.",
     {
         PolicyRule.TICKET_REQUIRED: "Changes need a ticket.",
         PolicyRule.TICKET_PATTERN: "Tickets have a form.",
         PolicyRule.APPROVAL_REQUIRED: "Plans are applied once they are approved.",
         PolicyRule.SELF_APPROVAL: "Who made a plan does not approve it.",
+        PolicyRule.REGISTRATION_REQUIRED: "Owners and leaders are registered nodes.",
         PolicyRule.MOVE_BUDGET: "One change moves a bounded share of the namespace's shards.",
         PolicyRule.WINDOW_BUDGET: "A namespace sees a bounded number of moves in a window of time.",
         PolicyRule.SHARD_THRASH: "A shard sees a bounded number of moves in a window of time.",
@@ -166,6 +174,11 @@ _describe(
     {
         WarningCode.NODE_NOT_REGISTERED: "An owner or a leader that is not registered.",
         WarningCode.NODE_UNAVAILABLE: "An owner or a leader that may not own shards: DRAINING, DOWN or REMOVED.",
+        WarningCode.NAMESPACE_UNPLACEABLE: (
+            "A namespace has no placement: plans only move shards off nodes that are to be vacated, as far as there is "
+            "room."
+        ),
+        WarningCode.NAMESPACE_WITHOUT_RESERVE: "A namespace would have no placement if it lost one of its nodes.",
     },
 )
 

@@ -10,6 +10,7 @@ from graph.schema.commands import mutation
 from graph.schema.drains import DrainNodeInput, DrainNodeResult, drain_node
 from graph.schema.namespace_mutations import ConfigureNamespaceInput, ConfigureNamespaceResult
 from graph.schema.node_mutations import NodeMutationResult, RegisterNodeInput, UpdateNodeInput
+from graph.schema.placement_warnings import change_node, configure_namespace
 from graph.schema.plan_mutations import (
     ApplyPlanInput,
     ApplyPlanResult,
@@ -72,16 +73,19 @@ class Mutation:
         ConfigureNamespaceResult,
         "Create a namespace, or give it another strategy, parameters or policy. Moves no shard.",
         scope=Scope.ADMIN,
+        run=configure_namespace,
     )
     register_node = mutation(
         RegisterNodeInput,
         NodeMutationResult,
         "Register a node, new or removed before. Moves no shard: a plan does.",
+        run=change_node,
     )
     update_node = mutation(
         UpdateNodeInput,
         NodeMutationResult,
         "Change or remove a node, if it is at the version expected. Moves no shard: a plan does.",
+        run=change_node,
     )
     drain_node = mutation(
         DrainNodeInput,

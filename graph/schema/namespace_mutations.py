@@ -9,8 +9,23 @@ from graph.schema import messages
 from graph.schema.arguments import json_object
 from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, UNSET_KEEPS, ChangeInput, set_or_unset
-from graph.schema.namespaces import FREEZES, FreezeFields, Namespace, PolicyFields
-from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, Refusal, describes
+from graph.schema.namespaces import (
+    FREEZES,
+    RECURRING_FREEZES,
+    FreezeFields,
+    Namespace,
+    PolicyFields,
+    RecurringFreezeFields,
+)
+from graph.schema.results import (
+    PLACEMENT_WARNINGS,
+    REPLAYED,
+    AdmissionWarning,
+    IdempotencyKeyReused,
+    InvalidInput,
+    Refusal,
+    describes,
+)
 from graph.schema.scalars import JSON, Revision
 from persistence.commands import namespaces as namespace_commands
 from persistence.model import outcomes, policy
@@ -21,16 +36,25 @@ class FreezeWindowInput(FreezeFields):
     pass
 
 
+@strawberry.input(description="A time in which changes of a namespace's shards are refused, again and again.")
+class RecurringFreezeInput(RecurringFreezeFields):
+    pass
+
+
 @strawberry.input(
     description="What changes of a namespace's shards must keep to. It replaces all of the policy: "
     "what is left out has its default."
 )
 class NamespacePolicyInput(PolicyFields):
     freezes: list[FreezeWindowInput] = strawberry.field(default_factory=list, description=FREEZES)
+    recurring_freezes: list[RecurringFreezeInput] = strawberry.field(
+        default_factory=list, description=RECURRING_FREEZES
+    )
 
     def policy(self) -> policy.NamespacePolicy:
         freezes = tuple(policy.FreezeWindow(**vars(freeze)) for freeze in self.freezes)
-        return policy.NamespacePolicy(**{**vars(self), "freezes": freezes})
+        recurring = tuple(policy.RecurringFreeze(**vars(freeze)) for freeze in self.recurring_freezes)
+        return policy.NamespacePolicy(**{**vars(self), "freezes": freezes, "recurring_freezes": recurring})
 
 
 @strawberry.input(description="A namespace to be created, or to be given another strategy, parameters or policy.")
@@ -85,6 +109,7 @@ class NamespaceConfigured:
     change: Change = strawberry.field(description="The change it was committed as.")
     namespace: Namespace = strawberry.field(description="The namespace after the change.")
     replayed: bool = strawberry.field(description=REPLAYED)
+    warnings: list[AdmissionWarning] = strawberry.field(description=PLACEMENT_WARNINGS)
 
 
 ConfigureNamespaceResult: TypeAlias = Annotated[

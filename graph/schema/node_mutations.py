@@ -10,7 +10,16 @@ from graph.schema.arguments import json_object
 from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, NULL_CLEARS, UNSET_KEEPS, ChangeInput, set_or_unset
 from graph.schema.nodes import EXPECTED_VERSION, LABELS, NODE_ID, REGION, WEIGHT, ZONE, Node
-from graph.schema.results import REPLAYED, IdempotencyKeyReused, InvalidInput, NotFound, Refusal, describes
+from graph.schema.results import (
+    PLACEMENT_WARNINGS,
+    REPLAYED,
+    AdmissionWarning,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotFound,
+    Refusal,
+    describes,
+)
 from graph.schema.scalars import JSON, Revision
 from persistence.commands import nodes as node_commands
 from persistence.model import outcomes
@@ -53,7 +62,7 @@ class UpdateNodeInput:
     weight: int | None = strawberry.field(default=strawberry.UNSET, description=f"{WEIGHT} {UNSET_KEEPS}")
     status: NodeStatus | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"Whether it may own shards. REMOVED is refused while it owns any. {UNSET_KEEPS}",
+        description=f"Whether it may own shards. REMOVED is refused while it owns or leads any. {UNSET_KEEPS}",
     )
     change: ChangeInput = strawberry.field(description=CHANGE)
 
@@ -87,6 +96,7 @@ class NodeChanged:
     change: Change = strawberry.field(description="The change it was committed as.")
     node: Node = strawberry.field(description="The node after the change.")
     replayed: bool = strawberry.field(description=REPLAYED)
+    warnings: list[AdmissionWarning] = strawberry.field(description=PLACEMENT_WARNINGS)
 
 
 @strawberry.type(description="The node is not at the version expected. Nothing was written.")
@@ -105,7 +115,7 @@ class NodeVersionConflict(Refusal):
     last_change: Change | None = strawberry.field(description="Who changed it last, and why.")
 
 
-@strawberry.type(description="The node owns shards, so it cannot be removed. Nothing was written.")
+@strawberry.type(description="The node owns or leads shards, so it cannot be removed. Nothing was written.")
 class NodeInUse(Refusal):
     is_type_of = staticmethod(describes(outcomes.NodeInUse))
 

@@ -3,6 +3,7 @@
 A simulation shares with them what it is to plan for.
 """
 
+from dataclasses import replace
 from typing import Annotated, Final, TypeAlias
 
 import strawberry
@@ -28,9 +29,12 @@ from graph.schema.scalars import Revision
 from graph.schema.shard_mutations import StaleShard
 from persistence.commands import plans as plan_commands
 from persistence.model import outcomes
+from persistence.model.records import MoveReason
 from persistence.planning import planner
 from persistence.planning.planner import MAX_MOVES
+from persistence.planning.scope import Narrowing
 from persistence.service.rebalancer import PlanRequest
+from strategies.parameters import MAX_THRESHOLD
 
 _PLAN_ID: Final = "The plan's id."
 
@@ -92,15 +96,51 @@ _EXPIRES: Final = (
 )
 
 
+@strawberry.type
+class NarrowingFields:
+    """What the inputs of plans and of simulations have in common."""
+
+    vacate: list[str] | None = strawberry.field(
+        default=None,
+        description=(
+            "Only move shards off these nodes, at most 1,000: all others stay, and take the room that they take. A "
+            "plan takes nodes that are DRAINING, DOWN or gone; a simulation supposes that they were being drained."
+        ),
+    )
+    zones: list[str] | None = strawberry.field(
+        default=None, description="The same for every node of these zones: `zone`, or `region/zone`."
+    )
+    regions: list[str] | None = strawberry.field(default=None, description="The same for every node of these regions.")
+    only_reasons: list[MoveReason] | None = strawberry.field(
+        default=None, description="Only move shards for these reasons: all others stay, and take the room they take."
+    )
+    threshold: int | None = strawberry.field(
+        default=None,
+        description=(
+            f"Balance numbers of shards: with the fewest moves, bring each node as close to its share by weight as so "
+            f"many per cent, 0 to {MAX_THRESHOLD}. For namespaces whose strategy keeps owners, such as `sticky`."
+        ),
+    )
+
+    def narrowing(self) -> Narrowing:
+        return Narrowing(
+            None if self.vacate is None else tuple(self.vacate),
+            None if self.zones is None else tuple(self.zones),
+            None if self.regions is None else tuple(self.regions),
+            None if self.only_reasons is None else tuple(self.only_reasons),
+        )
+
+
 @strawberry.input(description="What to plan for.")
-class PlanRebalanceInput:
+class PlanRebalanceInput(NarrowingFields):
     namespaces: list[str] | None = strawberry.field(default=None, description=NAMESPACES_TO_PLAN)
     max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES_TO_PLAN)
     expires_in_seconds: int | None = strawberry.field(default=None, description=_EXPIRES)
     change: ChangeInput = strawberry.field(description=CHANGE)
 
     def plan_request(self) -> PlanRequest:
-        return plan_request(self.namespaces, self.max_moves, self.expires_in_seconds)
+        request = plan_request(self.namespaces, self.max_moves, self.expires_in_seconds)
+        return replace(request, narrowing=self.narrowing(), threshold=self.threshold)
 
 
 @strawberry.input(description="What to roll back: exactly one of the first three.")

@@ -75,6 +75,12 @@ class RestoredFields:
     status: ShardStatus = strawberry.field(description="What its owner may do with it.")
 
 
+@strawberry.type(description="Another leader of a shard.")
+class LeaderChange:
+    from_node_id: str = strawberry.field(description="The node that leads it.")
+    to_node_id: str | None = strawberry.field(description="The node that shall lead it; null for none.")
+
+
 @strawberry.type(description="One shard to be moved from one node to another; of a rollback, also to be restored.")
 class Move:
     namespace: str = strawberry.field(description="The namespace of the shard.")
@@ -83,6 +89,12 @@ class Move:
     from_node_id: str = strawberry.field(description="The node that owns it.")
     to_node_id: str = strawberry.field(description="The node that shall own it.")
     reason: MoveReason = strawberry.field(description="Why.")
+    leader: LeaderChange | None = strawberry.field(
+        description=(
+            "The leader that it gets, because the one it has owned it, or may not lead any more; null if its leader "
+            "stays. With one of the reasons LEADER_* that is all: the owner stays, and no budget counts it."
+        )
+    )
     restore: RestoredFields | None = strawberry.field(
         description="What else a rollback gives back; null if it is the owner alone. Then the owner may also stay."
     )
@@ -108,11 +120,13 @@ class MoveConnection(Paged):
 class Violation:
     code: str = strawberry.field(
         description=(
-            "`NO_PLACEMENT`: the namespace cannot be placed and is left alone. `PINNED_TO_UNAVAILABLE`: a shard is "
-            "pinned to a node that is to be vacated. `ANTI_AFFINITY`: a shard stays where it is because of its group. "
-            "`BOUND_EXCEEDED`: the plan leaves a node above a bound. `PEAK_EXCEEDED`: it lifts a node above a bound "
-            "between two waves. `CYCLE_EXCEEDS_BUDGET`: shards of a group change places, in one change that is larger "
-            "than the budget; those moves come last, and are refused unless they are forced."
+            "`NO_PLACEMENT`: the namespace cannot be placed, and nothing of it is moved but shards off nodes that are "
+            "to be vacated; of a shard: there is no room for it elsewhere. `PINNED_TO_UNAVAILABLE`: a shard is pinned "
+            "to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound. `PEAK_EXCEEDED`: "
+            "it lifts a node above a bound between two waves. `ANTI_AFFINITY`: a shard stays where it is because of "
+            "its group. `CYCLE_EXCEEDS_BUDGET`: shards of a group change places, in one change that is larger than the "
+            "budget; those moves come last, and are refused unless they are forced. `LEADER_UNAVAILABLE`: a shard is "
+            "not given back its leader, whose node may not be given shards."
         )
     )
     namespace: str = strawberry.field(description="The namespace.")
@@ -161,6 +175,16 @@ def move_count(parent: strawberry.Parent[Proposal | DrainPreflight]) -> int:
     return len(parent.moves)
 
 
+@strawberry.type(description="What a plan is narrowed to. Shards outside it stay, and take the room that they take.")
+class PlanScope:
+    vacate: list[str] = strawberry.field(
+        description="The only nodes that shards are moved off, by id; those of zones and regions, too. Empty: any node."
+    )
+    only_reasons: list[MoveReason] = strawberry.field(
+        description="The only reasons to move a shard for, the most urgent first. Empty: any reason."
+    )
+
+
 @strawberry.type(description="Which shards to move, and what that was computed from. Equal inputs give an equal one.")
 class RebalanceProposal:
     id: strawberry.ID = strawberry.field(
@@ -185,6 +209,10 @@ class RebalanceProposal:
         description="Every node's load before, between waves and after, by node id.",
     )
     violations: list[Violation] = strawberry.field(description="What the moves do not put right.")
+    scope: PlanScope | None = strawberry.field(description="What it is narrowed to; null if it is to nothing.")
+    threshold: int | None = strawberry.field(
+        description="The per cent by which nodes may be off their shares; null if loads are not balanced."
+    )
     rollback: ProposedRollback | None = strawberry.field(description="What it takes back; null for a rebalance.")
     moves = strawberry.field(
         resolver=moves, graphql_type=MoveConnection, description="The moves, in the order they are made in."

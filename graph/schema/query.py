@@ -101,7 +101,9 @@ class Query:
     drain_preflight = strawberry.field(
         resolver=of_drains.drain_preflight,
         graphql_type=DrainPreflight | None,
-        description="What draining a node would do, and what stands in the way; null if it is not registered.",
+        description=(
+            "What draining nodes would do, and what stands in the way; null if it is one, and not registered."
+        ),
         metadata=costs(PLANNING),
     )
     explain_shard = strawberry.field(

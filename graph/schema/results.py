@@ -1,7 +1,7 @@
 """What outcomes of several mutations share: refusals, how a union finds its member, and the position of a change."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 
@@ -32,6 +32,12 @@ class Refusal:
     message: str = strawberry.field(description="What happened, in a sentence for the operator.")
 
 
+PLACEMENT_WARNINGS: Final = (
+    "Namespaces that cannot be placed since this change, or could not without one of their nodes: at most 21. Only "
+    "looked for when selected."
+)
+
+
 @strawberry.type(name="Warning", description="What is likely a mistake in a request that was carried out all the same.")
 class AdmissionWarning:
     code: outcomes.WarningCode = strawberry.field(description="What it is about.")
@@ -40,6 +46,7 @@ class AdmissionWarning:
     )
     message: str = strawberry.field(description="What is likely wrong, in a sentence for the operator.")
     suggestion: str | None = strawberry.field(description="What may have been meant instead, if anything is alike.")
+    namespace: str | None = strawberry.field(description="The namespace it is about; null if it is about none.")
 
 
 @strawberry.type(description="Something the request names is not there. Nothing was written.")

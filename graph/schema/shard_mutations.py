@@ -36,6 +36,7 @@ from persistence.commands.shards import PinRequest
 from persistence.errors import StoreError
 from persistence.model import outcomes
 from persistence.model.outcomes import WarningCode
+from persistence.model.policy import PolicyRule
 from persistence.model.records import VACATED, ShardStatus
 
 _NAMESPACE: Final = "The namespace of the shard."
@@ -183,6 +184,8 @@ class DeleteShardsInput:
 async def change_shards(info: Info, request: CreateShardsInput | UpdateShardInput | UpdateShardsInput) -> Answer:
     """As `execute`, with the warnings that are selected."""
     answer = await execute(info, request)
+    if isinstance(answer, outcomes.PolicyViolation):
+        return replace(answer, violations=await _with_names_that_were_meant(info, answer.violations))
     if not isinstance(answer, outcomes.ShardsChanged) or not selects(info, "warnings"):
         return answer
     try:
@@ -203,6 +206,24 @@ def _targets(request: CreateShardsInput | UpdateShardInput | UpdateShardsInput) 
             if isinstance(node_id, str):
                 targets.setdefault(node_id, field)
     return targets
+
+
+async def _with_names_that_were_meant(
+    info: Info, violations: tuple[outcomes.BrokenRule, ...]
+) -> tuple[outcomes.BrokenRule, ...]:
+    """Of the first nodes that are not registered, in the remedies."""
+    meant: dict[str, str | None] = {}
+    changed = []
+    for broken in violations:
+        if broken.rule is PolicyRule.REGISTRATION_REQUIRED:
+            node_id = broken.actual.partition(" ")[0]
+            if node_id not in meant and len(meant) < _MOST_WARNINGS:
+                meant[node_id] = nearest(node_id, await info.context.services.store.nodes.around(node_id, COMPARED))
+            if (name := meant.get(node_id)) is not None:
+                changed.append(replace(broken, remedy=f"Did you mean {name}? {broken.remedy}"))
+                continue
+        changed.append(broken)
+    return tuple(changed)
 
 
 async def _warnings(info: Info, targets: Mapping[str, str]) -> list[outcomes.AdmissionWarning]:

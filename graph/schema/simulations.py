@@ -1,5 +1,6 @@
 """Placement that is computed and not stored: why a shard is where it is, and plans for a mesh that is supposed."""
 
+from dataclasses import replace
 from typing import Annotated, Final
 
 import strawberry
@@ -10,7 +11,7 @@ from graph.schema.enums import StayReason
 from graph.schema.namespaces import Namespace
 from graph.schema.node_mutations import labels_of
 from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE
-from graph.schema.plan_mutations import MOST_MOVES_TO_PLAN, NAMESPACES_TO_PLAN, plan_request
+from graph.schema.plan_mutations import MOST_MOVES_TO_PLAN, NAMESPACES_TO_PLAN, NarrowingFields, plan_request
 from graph.schema.proposals import Move, Violation
 from graph.schema.results import BrokenRule
 from graph.schema.scalars import JSON
@@ -119,7 +120,7 @@ class SupposedNodeInput:
 
 
 @strawberry.input(description="A mesh to suppose, and what to plan for in it.")
-class SimulateRebalanceInput:
+class SimulateRebalanceInput(NarrowingFields):
     namespaces: list[str] | None = strawberry.field(default=None, description=NAMESPACES_TO_PLAN)
     max_moves: int | None = strawberry.field(default=None, description=MOST_MOVES_TO_PLAN)
     nodes: list[SupposedNodeInput] | None = strawberry.field(
@@ -134,7 +135,8 @@ class SimulateRebalanceInput:
     )
 
     def plan_request(self) -> PlanRequest:
-        return plan_request(self.namespaces, self.max_moves)
+        request = plan_request(self.namespaces, self.max_moves)
+        return replace(request, narrowing=self.narrowing(), threshold=self.threshold)
 
     def what_if(self) -> WhatIf:
         """Raises InvalidArgument for what should be an object and is none; everything else is the store's to check."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol, cast
 
 import strawberry
 
@@ -114,25 +114,55 @@ def as_batch(batch: DiffBatch, now: datetime) -> Batch:
     return Batch(cursor, batch.position.revision, batch.diffs, batch.caught_up, newest)
 
 
+class Source(Protocol):
+    """Where events of a subscription come from. Subscriber groups do not iterate over it: they `follow` once for
+    many."""
+
+    @property
+    def begin(self) -> StreamPosition: ...
+
+    def __aiter__(self) -> AsyncIterator[object]: ...
+
+    def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
+        """What is after a position, for ever."""
+        ...
+
+    def event(self, batch: DiffBatch) -> object:
+        """What a batch is executed with."""
+        ...
+
+    def cursor(self, position: StreamPosition) -> Cursor:
+        """Where to resume."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class DiffStream:
-    """The source of events of `shardDiffs`. Subscriber groups do not iterate over it: they `follow` once for many."""
+    """The Source of `shardDiffs`."""
 
     feed: DiffFeed
     begin: StreamPosition
     where: DiffFilter
     clock: Callable[[], datetime]
 
-    def __aiter__(self) -> AsyncIterator[Batch]:
-        return self._batches()
+    def __aiter__(self) -> AsyncIterator[object]:
+        return events(self)
 
     def follow(self, begin: StreamPosition) -> AsyncGenerator[DiffBatch, None]:
         return self.feed.follow(begin, self.where)
 
-    async def _batches(self) -> AsyncGenerator[Batch, None]:
-        async with aclosing(self.follow(self.begin)) as batches:
-            async for batch in batches:
-                yield as_batch(batch, self.clock())
+    def event(self, batch: DiffBatch) -> Batch:
+        return as_batch(batch, self.clock())
+
+    def cursor(self, position: StreamPosition) -> Cursor:
+        return cursors.STREAM.write(position)
+
+
+async def events(source: Source) -> AsyncGenerator[object, None]:
+    """Of one subscriber that shares nothing."""
+    async with aclosing(source.follow(source.begin)) as batches:
+        async for batch in batches:
+            yield source.event(batch)
 
 
 async def shard_diffs(
@@ -164,4 +194,6 @@ async def shard_diffs(
     await require_namespaces(info, namespace, where.shards.namespace)
     feed = info.context.services.feed
     # Awaited here, so that a position that cannot be served refuses the subscription.
-    return DiffStream(feed, await feed.begin(position), where, info.context.services.clock)
+    return cast(
+        "AsyncIterable[Batch]", DiffStream(feed, await feed.begin(position), where, info.context.services.clock)
+    )

@@ -37,7 +37,7 @@ NAMESPACES: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "telemetry": ("locality", {"mode": "prefer"}),
 }
 
-POLICY: Final = NamespacePolicy(move_budget_percent=25)
+POLICY: Final = NamespacePolicy(move_budget_percent=25, owners_must_be_registered=True)
 """Enough to vacate a node in one change: each has some 17 % of the shards."""
 
 BY_HAND: Final = {"orders-007": "node-us-1"}
@@ -73,7 +73,7 @@ async def load_demo(store: Store, writer: CommandExecutor, progress: Callable[[s
     commands = list(story(demo_shards()))
     for number, command in enumerate(commands, 1):
         progress("Loading the demo mesh")
-        keyed = replace(command, change=replace(command.change, idempotency_key=f"demo-2-{number}"))  # type: ignore[type-var]  # every command is a dataclass
+        keyed = replace(command, change=replace(command.change, idempotency_key=f"demo-3-{number}"))  # type: ignore[type-var]  # every command is a dataclass
         outcome = await writer.execute(keyed)
         if not isinstance(outcome, Committed):
             # The demo was changed between a load that was cut short and this one; that change is left as it is.

@@ -32,6 +32,7 @@ from persistence.model.outcomes import NotFound, Outcome
 from persistence.model.records import ShardKey
 from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Move, Proposal
+from persistence.planning.scope import Narrowing
 from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports import BulkStore, Store
 from persistence.service.executor import CommandExecutor
@@ -272,8 +273,8 @@ class PooledRebalancer(Rebalancer):
     async def explain(self, key: ShardKey) -> Explanation | NotFound:
         return await self._pool.submit(explain, key)
 
-    async def preflight(self, node_id: str) -> DrainPreflight | NotFound:
-        return await self._pool.submit(preflight, node_id)
+    async def preflight(self, nodes: Narrowing) -> DrainPreflight | NotFound:
+        return await self._pool.submit(preflight, nodes)
 
 
 # From here on everything runs in the workers.
@@ -343,9 +344,9 @@ def explain(key: ShardKey) -> Explanation | NotFound:
     return state.run(state.rebalancer.explain(key))
 
 
-def preflight(node_id: str) -> DrainPreflight | NotFound:
+def preflight(nodes: Narrowing) -> DrainPreflight | NotFound:
     (state,) = _worker_states
-    return state.run(state.rebalancer.preflight(node_id))
+    return state.run(state.rebalancer.preflight(nodes))
 
 
 _COMMITTING: Final[frozenset[Callable[..., Any]]] = frozenset({decide_on_plan, plan, roll_back})

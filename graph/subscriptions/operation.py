@@ -36,7 +36,8 @@ from graph.execution.executor import RecordExecutor
 from graph.execution.prepared import Run
 from graph.execution.workload import names_below
 from graph.schema.build import MeshSchema
-from graph.schema.stream import HEAD, DiffStream, as_batch
+from graph.schema.change_stream import ChangeSource
+from graph.schema.stream import HEAD, DiffStream, Source
 from persistence.model.stream import DiffBatch
 
 
@@ -60,7 +61,7 @@ class SubscriptionOperation:
     """A subscription that was accepted."""
 
     key: SharingKey
-    stream: DiffStream
+    stream: Source
     _schema: MeshSchema
     _executor: Executor[Any]
     _context: Context
@@ -75,7 +76,7 @@ class SubscriptionOperation:
 
     async def payload(self, batch: DiffBatch) -> str:
         """The result for one batch, as JSON."""
-        event = as_batch(batch, self.stream.clock())
+        event = self.stream.event(batch)
         data = None if self.run is None else await self.run.event(event)
         if data is not None:
             return encode_json({"data": data}).decode()
@@ -128,11 +129,11 @@ async def open_operation(
     if not isinstance(executor, Executor):
         return _refused(schema, list(executor), context)
     found = create_source_event_stream(executor)
-    if not isinstance(found, ExecutionResult | DiffStream):
-        found = await found  # type: ignore[misc]  # an iterable that is no DiffStream is not followed
+    if not isinstance(found, ExecutionResult | DiffStream | ChangeSource):
+        found = await found  # type: ignore[misc]  # an iterable that is no Source is not followed
     if isinstance(found, ExecutionResult):
         return _refused(schema, list(found.errors or ()), context)
-    if not isinstance(found, DiffStream):
+    if not isinstance(found, DiffStream | ChangeSource):
         return None
     if operation_name not in document.cursors:
         document.cursors[operation_name] = _cursors(operation, document.node)

@@ -170,6 +170,15 @@ STREAM: Final = CursorKind(
     b"s", "the change stream", (_EPOCH, _COUNTER, _COUNTER, _HASH), _position, _position_text, optional=2
 )
 
+CHANGE_STREAM: Final = CursorKind(
+    b"f",
+    "the stream of changes",
+    (_EPOCH, _COUNTER, _HASH),
+    lambda epoch, change_id, chain_hash: StreamPosition(epoch, change_id, ChangeMark(change_id, chain_hash)),
+    lambda position: f"{position.epoch}\0{position.revision}\0{position.mark.hash.hex()}",
+)
+"""The revision of such a position is the id of a change."""
+
 SHARDS: Final[CursorKind[ShardKey]] = CursorKind(
     b"k", "the list of shards", (_IDENTIFIER, _IDENTIFIER), ShardKey, "\0".join
 )
@@ -198,7 +207,8 @@ MOVES: Final = CursorKind(b"m", "a list of moves", (_REASON, _IDENTIFIER, _IDENT
 REFUSALS: Final[CursorKind[int]] = CursorKind(b"r", "the list of refusals", (_COUNTER,), _same, str)
 
 _KINDS: Final = {
-    kind.byte: kind for kind in (STREAM, SHARDS, HISTORY, DIFF, CHANGES, NAMESPACES, NODES, PLANS, MOVES, REFUSALS)
+    kind.byte: kind
+    for kind in (STREAM, CHANGE_STREAM, SHARDS, HISTORY, DIFF, CHANGES, NAMESPACES, NODES, PLANS, MOVES, REFUSALS)
 }
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from persistence.commands.command import ChangeRequest
+from persistence.commands.command import NOT_DIGESTED_WHEN_NULL, ChangeRequest
 from persistence.commands.read_state import ReadSet
 from persistence.model import fields as rules
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE, Problems, plan_id_problem
 from persistence.model.records import ChangeKind
 from persistence.planning.proposal import Proposal
+from persistence.planning.scope import Narrowing
 
 DEFAULT_LIFETIME: Final = 7 * 24 * 3600
 """Seconds in which a plan may be begun."""
@@ -81,6 +82,8 @@ class StorePlan(_Store):
     namespaces: tuple[str, ...] | None = None
     max_moves: int | None = None
     lifetime_seconds: int = DEFAULT_LIFETIME
+    narrowing: Narrowing | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
+    threshold: int | None = field(default=None, metadata=NOT_DIGESTED_WHEN_NULL)
     kind = ChangeKind.PLAN_REBALANCE
 
 

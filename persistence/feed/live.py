@@ -12,14 +12,15 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from typing import Final, TypeAlias
+from datetime import datetime
+from typing import Final, NamedTuple, TypeAlias
 
 from persistence.errors import Compacted, EpochMismatch, FutureCursor, FutureRevision, StaleRead, StoreError
 from persistence.feed.pages import Pages
 from persistence.feed.subscriber import Matching, SubscriberPosition
 from persistence.feed.tailer import DEFAULT_LIMITS, Advanced, FeedLimits, Lost, Replaced, Tailer
 from persistence.model.queries import DiffFilter
-from persistence.model.records import ShardDiff, StreamPosition
+from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead
 from persistence.ports import ChangeStream, CommitSignal, Watcher
 
@@ -35,6 +36,14 @@ def boot_time() -> float:
     """Seconds of a clock that is never set and that goes on while the machine is asleep: time.monotonic stops with
     it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class NewestChange(NamedTuple):
+    """`committed_at` is null before the first one."""
+
+    epoch: str
+    mark: ChangeMark
+    committed_at: datetime | None
 
 
 class LiveFeed:
@@ -61,6 +70,7 @@ class LiveFeed:
         self._matching = Matching()
         self._watchers: list[Watcher] = []
         self._advanced = asyncio.Event()
+        self._changed = asyncio.Event()
         self._interrupted = False
         self._clock = clock
         self._at_end_since = clock()
@@ -69,6 +79,16 @@ class LiveFeed:
     def position(self) -> StreamPosition:
         """Up to where this process has received the stream."""
         return self._tailer.position
+
+    @property
+    def newest(self) -> NewestChange:
+        """The newest change that this process has heard of."""
+        return NewestChange(self.position.epoch, self._tailer.newest, self._tailer.committed_at)
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when there is a newer change, or another stream; to be taken before `newest` is read."""
+        return self._changed
 
     @property
     def interrupted(self) -> bool:
@@ -137,7 +157,7 @@ class LiveFeed:
             return
         page = await self._stream.after(position.revision, 0, mark=position.mark)
         _require_known(position, page.head, known=page.known)
-        await self._same_epoch(page.head)
+        await self.same_epoch(page.head.epoch)
         await self._reach(position.revision)
         self._require_same_history(position)
 
@@ -147,7 +167,7 @@ class LiveFeed:
         else:
             head, _, known = await self._stream.after(after.revision, 0, mark=after.mark)
             _require_servable(after, head, known=known)
-        await self._same_epoch(head)
+        await self.same_epoch(head.epoch)
         return after or head.position
 
     def follow(self, begin: StreamPosition, where: DiffFilter) -> AsyncGenerator[DiffBatch, None]:
@@ -212,6 +232,15 @@ class LiveFeed:
 
     async def _advance(self) -> None:
         """Receive everything new."""
+        newest = self.newest
+        try:
+            await self._receive()
+        finally:
+            if self.newest != newest:
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
+
+    async def _receive(self) -> None:
         more = True
         while more:
             began = self._clock()
@@ -282,12 +311,12 @@ class LiveFeed:
         if position.epoch != epoch or held not in {None, position.mark}:
             raise EpochMismatch(position.epoch, epoch)
 
-    async def _same_epoch(self, head: StreamHead) -> None:
+    async def same_epoch(self, epoch: str) -> None:
         """Until the feed has noticed, at the next poll, that the store was replaced. Returns after `catch_up_seconds`
         anyway."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.catch_up_seconds):
-                while head.epoch != self.position.epoch:
+                while epoch != self.position.epoch:
                     await self._advanced.wait()
 
     @staticmethod

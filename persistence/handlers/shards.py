@@ -79,7 +79,8 @@ def _inputs_required(
     requested: Sequence[NewShard | ShardPatch], found: Sequence[Shard | None], state: ReadState
 ) -> InputsRequired | None:
     """The clock, if a pin that ends is made or stands in the way and the state has none yet; the nodes that shards are
-    pinned to; and the anti-affinity groups of the shards that are brought to a node or into a group.
+    pinned to, and those that they are given where these must be registered; and the anti-affinity groups of the shards
+    that are brought to a node or into a group.
     """
     clock, node_ids, groups = False, set[str](), set[GroupKey]()
     for shard, current in zip(requested, found, strict=True):
@@ -89,6 +90,8 @@ def _inputs_required(
         if isinstance(shard.pin, PinRequest) and owner is not None:
             node_ids.add(owner)
             clock = clock or shard.pin.until is not None
+        if state.namespaces[shard.namespace].policy.owners_must_be_registered:
+            node_ids.update(_named(shard, current))
         if moved and current is not None and current.pinned is not None:
             clock = clock or current.pinned.until is not None
         joined = None if current is None else current.anti_affinity_group
@@ -98,12 +101,27 @@ def _inputs_required(
     return _required(state, clock=clock, node_ids=node_ids, groups=groups)
 
 
+def _named(shard: NewShard | ShardPatch, current: Shard | None) -> Iterator[str]:
+    """Owner and leader, where they are others than now."""
+    if isinstance(shard.owner_node_id, str) and (current is None or shard.owner_node_id != current.owner_node_id):
+        yield shard.owner_node_id
+    if isinstance(shard.leader_id, str) and (current is None or shard.leader_id != current.leader_id):
+        yield shard.leader_id
+
+
 def inputs_required_by_moves(moves: Sequence[Move], state: ReadState) -> InputsRequired | None:
     """As `_inputs_required`, for the moves of a plan to shards of the state."""
     moved = [state.shards[move.key] for move in moves if move.changes_owner]
     clock = any(shard.pinned is not None and shard.pinned.until is not None for shard in moved)
     groups = {GroupKey(one.namespace, one.anti_affinity_group) for one in moved if one.anti_affinity_group is not None}
-    return _required(state, clock=clock, groups=groups)
+    leaders = {
+        move.restore.leader_id
+        for move in moves
+        if move.restore is not None
+        and move.restore.leader_id is not None
+        and state.namespaces[move.namespace].policy.owners_must_be_registered
+    }
+    return _required(state, clock=clock, node_ids=leaders, groups=groups)
 
 
 def _required(
@@ -238,6 +256,8 @@ def _moved(move: Move, previous: Shard, state: ReadState, ticket: str | None) ->
     if move.changes_owner:
         strategy = state.namespaces[move.namespace].strategy
         content = replace(content, strategy=strategy, owner_node_id=move.to_node_id)
+    if move.leader is not None:
+        content = replace(content, leader_id=move.leader.to_node_id)
     if move.restore is not None:
         content = replace(
             content,

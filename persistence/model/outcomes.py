@@ -16,6 +16,8 @@ class WarningCode(StrEnum):
 
     NODE_NOT_REGISTERED = "NODE_NOT_REGISTERED"
     NODE_UNAVAILABLE = "NODE_UNAVAILABLE"
+    NAMESPACE_UNPLACEABLE = "NAMESPACE_UNPLACEABLE"
+    NAMESPACE_WITHOUT_RESERVE = "NAMESPACE_WITHOUT_RESERVE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +25,14 @@ class AdmissionWarning:
     """What is likely a mistake in a request that is carried out all the same.
 
     `field` is a path into the input as that of a FieldError, null where it is about no one field; `suggestion` a value
-    that may have been meant instead.
+    that may have been meant instead; `namespace` the one that it is about, if it is about one.
     """
 
     code: WarningCode
     field: str | None
     message: str
     suggestion: str | None = None
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,12 @@ class ShardsChanged:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceConfigured:
+    """`warnings` as of ShardsChanged."""
+
     change: Change
     namespace: Namespace
     replayed: bool = False
+    warnings: tuple[AdmissionWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +89,12 @@ class VersionConflict:
 
 @dataclass(frozen=True, slots=True)
 class NodeChanged:
+    """`warnings` as of ShardsChanged."""
+
     change: Change
     node: Node
     replayed: bool = False
+    warnings: tuple[AdmissionWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class StaleNode:
 
 @dataclass(frozen=True, slots=True)
 class NodeInUse:
-    """Nothing was written: the node cannot be removed, it owns shards."""
+    """Nothing was written: the node cannot be removed, it owns or leads shards."""
 
     node: Node
 

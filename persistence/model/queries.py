@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from string import ascii_lowercase, ascii_uppercase
 from typing import Final, NamedTuple, Self
 
 from persistence.model.fields import (
@@ -16,7 +17,16 @@ from persistence.model.fields import (
     stored_text_problem,
 )
 from persistence.model.plans import PlanKind, PlanStatus
-from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Shard, ShardDiff, ShardStatus
+from persistence.model.records import (
+    Change,
+    ChangeKind,
+    DiffKind,
+    MoveReason,
+    NodeStatus,
+    Shard,
+    ShardDiff,
+    ShardStatus,
+)
 
 _NAMESPACE_NEEDED: Final = "is needed with shardId: shard ids are unique within a namespace only"
 
@@ -101,8 +111,9 @@ EVERY_SHARD = ShardFilter()
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:
-    """Changes that touched `namespace`, by `actor`, under `change_ticket`, about a plan, in [`since`, `until`), of ids
-    up to `up_to_id`."""
+    """Changes that touched `namespace`, by `actor`, under `change_ticket`, about a plan, of the configuration of a
+    node, in [`since`, `until`), of ids up to `up_to_id`. `search` is a fragment of reason, actor, ticket, or of why a
+    change was `forced`, in which letters from A to Z may be of either case."""
 
     namespace: str | None = None
     actor: str | None = None
@@ -112,6 +123,13 @@ class ChangeFilter:
     up_to_id: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    node_id: str | None = None
+    forced: bool | None = None
+    search: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kinds is not None:
+            object.__setattr__(self, "kinds", tuple(self.kinds))
 
     def checked(self) -> Self:
         check_fields(
@@ -120,9 +138,35 @@ class ChangeFilter:
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
             ("planId", plan_id_problem, self.plan_id),
+            ("nodeId", identifier_problem, self.node_id),
+            ("search", search_problem, self.search),
             ("until", None, _range_problem(self.since, self.until)),
         )
         return self
+
+    def matches(self, change: Change) -> bool:
+        configuration, rebalance = change.configuration, change.rebalance
+        return (
+            (self.namespace is None or self.namespace in change.namespaces)
+            and (self.actor is None or change.actor == self.actor)
+            and (self.change_ticket is None or change.change_ticket == self.change_ticket)
+            and (self.kinds is None or change.kind in self.kinds)
+            and (self.plan_id is None or (rebalance is not None and rebalance.plan_id == self.plan_id))
+            and (self.up_to_id is None or change.id <= self.up_to_id)
+            and (self.since is None or change.committed_at >= self.since)
+            and (self.until is None or change.committed_at < self.until)
+            and (self.node_id is None or (configuration is not None and configuration.node_id == self.node_id))
+            and (self.forced is None or self.forced is (change.forced is not None))
+            and (self.search is None or self._is_in(change))
+        )
+
+    def _is_in(self, change: Change) -> bool:
+        wanted = (self.search or "").translate(_LOWER)
+        texts = (change.reason, change.actor, change.change_ticket, change.forced)
+        return any(wanted in text.translate(_LOWER) for text in texts if text is not None)
+
+
+_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True, slots=True)

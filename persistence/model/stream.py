@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from persistence.model.records import ChangeMark, Shard, ShardDiff, StreamPosition
+from persistence.model.records import Change, ChangeMark, Shard, ShardDiff, StreamPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,20 @@ class ChangedShard(NamedTuple):
     namespace: str
     shard_id: str
     current: Shard | None
+
+
+class CommittedChange(NamedTuple):
+    """A change as an item of the stream of changes: what is sent of it as of a diff. Its revision there is its id."""
+
+    change: Change
+
+    @property
+    def revision(self) -> int:
+        return self.change.id
+
+    def position_in(self, epoch: str) -> StreamPosition:
+        """Right after this change."""
+        return StreamPosition(epoch, self.change.id, self.change.mark)
 
 
 @dataclass(frozen=True, slots=True)

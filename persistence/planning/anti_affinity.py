@@ -11,6 +11,7 @@ from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
 from strategies import model
 from strategies.placing import Placer
+from strategies.room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,11 @@ def separate(
     """`preferred` are the strategy's first choices, `staying` the positions of shards that keep their owner anyway.
 
     Those have their nodes first. Then, by id, each has its first choice if that is free, and the others the best that
-    is left: so as few as can be are sent elsewhere. Where a group has more shards than nodes, those that are on one by
-    themselves keep it, and those that find none stay.
+    is left: so as few as can be are sent elsewhere. A full node is chosen only where no other is left for the group.
+    Where a group has more shards than nodes, those that are on one by themselves keep it, and those that find none
+    stay.
     """
+    room = room_beside(shards, staying, placer) if placer.bounded else None
     positions: dict[str, list[int]] = defaultdict(list)
     for position, shard in enumerate(shards):
         if shard.group is not None:
@@ -46,7 +49,7 @@ def separate(
                 if first != position:
                     violations.append(_together(namespace, group, shards[position], shards[first]))
         free = [position for position in members if position not in staying]
-        found = _assigned(namespace, shards, free, preferred, set(taken), placer)
+        found = _assigned(namespace, shards, free, preferred, set(taken), placer, room)
         targets |= found
         for position in free:
             if position not in found:
@@ -62,26 +65,42 @@ def _assigned(
     preferred: Sequence[str],
     taken: set[str],
     placer: Placer,
+    room: Room | None,
 ) -> Mapping[int, str]:
     """A node of its own for each position, of as many as there are nodes for."""
     nodes = {node.node_id for node in placer.nodes} - taken
     found: dict[int, str] = {}
+
+    def claim(choices: Iterable[tuple[int, str]], *, if_full: bool = False) -> None:
+        for position, node_id in choices:
+            if position not in found and node_id in nodes and (if_full or room is None or room.is_open(node_id)):
+                found[position] = node_id
+                nodes.remove(node_id)
+                if room is not None:
+                    room.take(node_id, shards[position].capacity_hint)
+
     if len(free) > len(nodes):
-        _claim(((position, shards[position].owner_node_id) for position in free), nodes, found)
-    _claim(((position, preferred[position]) for position in free), nodes, found)
+        claim(((position, shards[position].owner_node_id) for position in free), if_full=True)
+    claim((position, preferred[position]) for position in free)
     for position in free:
         if position not in found and nodes:
             shard = shards[position]
             ranked = placer.rank(namespace, model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint))
-            _claim(((position, node_id) for node_id in ranked), nodes, found)
+            claim((position, node_id) for node_id in ranked)
+            claim(((position, node_id) for node_id in ranked), if_full=True)
     return found
 
 
-def _claim(choices: Iterable[tuple[int, str]], nodes: set[str], found: dict[int, str]) -> None:
-    for position, node_id in choices:
-        if position not in found and node_id in nodes:
-            found[position] = node_id
-            nodes.remove(node_id)
+def room_beside(shards: Sequence[PlacedShard], staying: Collection[int], placer: Placer) -> Room:
+    """What is left on the nodes beside the shards that stay, while all others are to come."""
+    held: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
+    coming: list[float] = []
+    for position, shard in enumerate(shards):
+        if position not in staying:
+            coming.append(shard.capacity_hint)
+        elif shard.owner_node_id in held:
+            held[shard.owner_node_id].append(shard.capacity_hint)
+    return Room(placer.bounds, placer.nodes, held, coming)
 
 
 class Chain(NamedTuple):

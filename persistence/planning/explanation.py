@@ -9,10 +9,11 @@ from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 from persistence.model.outcomes import BrokenRule
 from persistence.model.policy import PolicyRule
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.namespaces import NamespacePlacement, place_namespace, stays, strategy_shard
+from persistence.planning.namespaces import NamespacePlacement, place_namespace
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.schedule import Order, schedule
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
+from persistence.planning.targets import stays, strategy_shard
 from persistence.planning.waves import wave_moves
 from strategies.registry import Registry
 
@@ -64,13 +65,14 @@ class Explanation:
             why = "; ".join(violation.message for violation in self.violations)
             return f"{name} is on {owner}. It cannot be placed: {why}."
         if self.target_node_id == owner:
-            return f"{name} is on {owner}, where {self.namespace.strategy} wants it."
+            return f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
         wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
         if self.stays == "LATER_PLAN":
             return f"{wanted}. A later plan moves it: the next one has {self.planned:,} moves, which come first."
-        if self.move is None:
-            return f"{wanted}. It stays, because {_STAYS[self.stays or ''].format(owner=owner)}."
-        moves = f"The next plan moves it: {self._taken or _BECAUSE[self.move.reason].format(owner=owner)}."
+        if self.move is None or not self.move.changes_owner:
+            stays = f"{wanted}. It stays, because {_STAYS[self.stays or ''].format(owner=owner)}.{self._led}"
+            return " ".join([stays, *self._when])
+        moves = f"The next plan moves it: {self._taken or _BECAUSE[self.move.reason].format(owner=owner)}.{self._led}"
         return " ".join([f"{wanted}. {moves}", *self._when])
 
     @property
@@ -80,6 +82,17 @@ class Explanation:
             yield f"It is move {self.number:,} of {self.planned:,}, in wave {self.wave:,} of {self.waves:,}."
         for broken in self.waits:
             yield f"It waits: {_WAITS[broken.rule].format(broken=broken)}."
+
+    @property
+    def _led(self) -> str:
+        """What the plan does about its leader; empty if nothing."""
+        if self.move is None or self.move.leader is None:
+            return ""
+        leader, after = self.move.leader.from_node_id, self.move.leader.to_node_id
+        if self.move.changes_owner:
+            return f" {after} leads it then, in place of {leader}."
+        because = _BECAUSE[self.move.reason].format(owner=leader)
+        return f" It is led by {leader}. The next plan {f'has {after} lead it' if after else 'ends that'}: {because}."
 
     @property
     def _taken(self) -> str | None:
@@ -112,9 +125,14 @@ def explain(
     alone = replace(snapshot, namespaces=[space], shards={namespace: snapshot.shards[namespace]})
     order = schedule(alone, placement.moves, {namespace: placement.placer}, max_moves)
     number = next((number for number, move in enumerate(order.moves) if move.shard_id == shard_id), None)
-    if number is None and any(move.shard_id == shard_id for move in placement.moves):
+    needed = next((move for move in placement.moves if move.shard_id == shard_id), None)
+    if number is None and needed is not None and needed.changes_owner:
         stuck = "LATER_PLAN"
-    target = placement.targets[position] if placement.placer is not None else None
+    target: str | None = None
+    if placement.stopgap:
+        target = needed.to_node_id if needed is not None and needed.changes_owner else None
+    elif placement.placer is not None:
+        target = placement.targets[position]
     batch = _batch(order, number)
     about = {None, *(move.shard_id for move in batch), shard_id}
     return Explanation(
@@ -205,6 +223,10 @@ _WAITS: Mapping[PolicyRule, str] = {
 _BECAUSE: Mapping[MoveReason, str] = {
     MoveReason.OWNER_REMOVED: "{owner} is not registered",
     MoveReason.OWNER_DOWN: "{owner} is DOWN",
+    MoveReason.LEADER_REMOVED: "{owner} is not registered",
+    MoveReason.LEADER_DOWN: "{owner} is DOWN",
+    MoveReason.LEADER_DRAINING: "{owner} is DRAINING",
+    MoveReason.LEADER_INELIGIBLE: "the namespace's selector does not match {owner}",
     MoveReason.OWNER_DRAINING: "{owner} is DRAINING",
     MoveReason.OWNER_INELIGIBLE: "the namespace's selector does not match {owner}",
     MoveReason.OWNER_OVERLOADED: "{owner} has reached its bound",

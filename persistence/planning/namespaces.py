@@ -7,17 +7,27 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
-import numpy as np
-
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.anti_affinity import Separated, separate
-from persistence.planning.proposal import Move, Violation
+from persistence.planning.anti_affinity import Separated, room_beside, separate
+from persistence.planning.proposal import LeaderChange, Move, Violation
+from persistence.planning.scope import EVERYTHING, PlanScope
 from persistence.planning.snapshot import PlacedShard
+from persistence.planning.targets import (
+    Wanted,
+    owners_beside,
+    stays,
+    strategy_node,
+    strategy_shard,
+    targets_of,
+    wanted_owners,
+)
 from strategies import model
+from strategies.bounded import NOWHERE
 from strategies.checking import PlacementFailed
-from strategies.model import Infeasible, taken
+from strategies.constraints import CONSTRAINTS
+from strategies.model import Infeasible
 from strategies.placing import Placer
-from strategies.registry import Registry
+from strategies.registry import DEFAULT_STRATEGY, Registry
 
 _VACATED: Final = {
     NodeStatus.REMOVED: MoveReason.OWNER_REMOVED,
@@ -25,7 +35,16 @@ _VACATED: Final = {
     NodeStatus.DRAINING: MoveReason.OWNER_DRAINING,
 }
 
-_BOUNDS: Final = frozenset({"maxLoadPercent", "maxShardsPerNode"})
+_UNLED: Final = {
+    NodeStatus.REMOVED: MoveReason.LEADER_REMOVED,
+    NodeStatus.DOWN: MoveReason.LEADER_DOWN,
+    NodeStatus.DRAINING: MoveReason.LEADER_DRAINING,
+}
+
+_COPIES: Final = frozenset({"replicas", "spread"})
+
+MAX_LISTED: Final = 1_000
+"""Shards of a namespace that find no room, listed one by one."""
 
 Held: TypeAlias = Mapping[str, Sequence[float]]
 """The capacities of shards, by node id."""
@@ -33,10 +52,12 @@ Held: TypeAlias = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class NamespacePlacement:
-    """`targets` are node ids in the order of `shards`, empty where there is no placement because of `violations`.
+    """`targets` are node ids in the order of `shards`, empty where there is no placement because of `violations`, or
+    none is needed.
 
     The target of a shard that stays in any case is its strategy's first choice, bounds aside. `obstacles` has, for each
-    node that may not own shards here, the reason.
+    node that may not own shards here, the reason. `stopgap`: the namespace has no placement, and only shards of nodes
+    that are to be vacated are moved; the targets of all others are their owners.
     """
 
     namespace: Namespace
@@ -47,35 +68,248 @@ class NamespacePlacement:
     violations: Sequence[Violation]
     obstacles: Mapping[str, str] = field(default_factory=dict)
     separated: Separated = field(default_factory=Separated)
+    stopgap: bool = False
 
 
 def place_namespace(
-    namespace: Namespace, shards: Sequence[PlacedShard], nodes: Mapping[str, Node], strategies: Registry
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    nodes: Mapping[str, Node],
+    strategies: Registry,
+    scope: PlanScope = EVERYTHING,
+    threshold: int | None = None,
 ) -> NamespacePlacement:
-    """The one path by which owners are decided: plans, simulations and explanations all come through here."""
-    active = _active(nodes.values())
+    """The one path by which owners are decided: plans, simulations and explanations all come through here.
+
+    Shards outside `scope` stay, and take the room that they take. `threshold` is for strategies that keep owners.
+    """
+    if scope.vacate and not any({shard.owner_node_id, shard.leader_id} & scope.vacated for shard in shards):
+        return NamespacePlacement(namespace, shards, None, (), (), ())
+    active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
+    if problem := _configuration_problem(namespace, strategies):
+        return _nothing_placed(namespace, shards, problem)
     try:
-        placer = _placer(namespace, active, strategies)
+        placer = strategies.placer(namespace.strategy, namespace.strategy_parameters, active)
         batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
-        unbounded = _owners(_unbounded(namespace, active, strategies) if placer.bounded else placer, batch)
-        targets, separated = _targets(placer, namespace, shards, batch, unbounded, nodes)
+        wanted = wanted_owners(placer, namespace, shards, batch, active, strategies, threshold)
+        return _placed(wanted, namespace, shards, nodes, scope)
     except (Infeasible, PlacementFailed) as reason:
-        violation = Violation("NO_PLACEMENT", namespace.name, None, None, str(reason))
-        return NamespacePlacement(namespace, shards, None, (), (), (violation,))
+        return _stopgap(namespace, shards, nodes, strategies, scope, str(reason)) or _nothing_placed(
+            namespace, shards, str(reason)
+        )
+
+
+def _placed(
+    wanted: Wanted,
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    nodes: Mapping[str, Node],
+    scope: PlanScope,
+) -> NamespacePlacement:
+    """Raises Infeasible."""
+    placer = wanted.placer
     eligible = {node.node_id for node in placer.nodes}
-    moves = tuple(_moves(namespace, shards, targets, unbounded, nodes, eligible, separated))
+    outside = set() if scope.is_everything else set(_outside(namespace, shards, wanted.first, nodes, eligible, scope))
+    while True:
+        targets, separated = targets_of(wanted, namespace, shards, nodes, outside)
+        kept = outside | set(separated.stuck)
+        moves = tuple(_moves(namespace, shards, targets, wanted.first, nodes, eligible, separated, kept, scope))
+        refused = {move.shard_id for move in moves if move.changes_owner and not scope.allows(move.reason)}
+        if not refused:
+            break
+        # What a group or a bound moves for another reason stays after all, and takes its room: so others may have to go
+        # elsewhere.
+        outside |= {position for position, shard in enumerate(shards) if shard.shard_id in refused}
     obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
     placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, separated)
     violations = (*_misplaced_pins(placement, nodes), *separated.violations, *_overfull_by_rules(placement))
+    if not scope.is_everything:
+        violations = tuple(_concerning(violations, shards, moves, outside, scope))
     return replace(placement, violations=violations)
 
 
 def placer_of(namespace: Namespace, nodes: Iterable[Node], strategies: Registry) -> Placer | None:
     """Null where the namespace cannot be placed."""
+    if _configuration_problem(namespace, strategies):
+        return None
+    active = [strategy_node(node) for node in nodes if node.status is NodeStatus.ACTIVE]
     try:
-        return _placer(namespace, _active(nodes), strategies)
+        return strategies.placer(namespace.strategy, namespace.strategy_parameters, active)
     except (Infeasible, PlacementFailed):
         return None
+
+
+def _outside(
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    first: Sequence[str],
+    nodes: Mapping[str, Node],
+    eligible: set[str],
+    scope: PlanScope,
+) -> Iterator[int]:
+    """The positions of shards that are not to be moved: their owner is not to be vacated, or they could only be moved
+    for other reasons."""
+    for position, (shard, choice) in enumerate(zip(shards, first, strict=True)):
+        if not scope.vacates(shard.owner_node_id):
+            yield position
+        elif scope.only_reasons:
+            owner = nodes.get(shard.owner_node_id)
+            possible = {_reason(namespace, shard, owner, eligible, choice)}
+            if shard.group is not None:
+                # Its group may send it away from its first choice.
+                possible.add(_reason(namespace, shard, owner, eligible, ""))
+            if not any(map(scope.allows, possible)):
+                yield position
+
+
+def _concerning(
+    violations: Sequence[Violation],
+    shards: Sequence[PlacedShard],
+    moves: Sequence[Move],
+    outside: Collection[int],
+    scope: PlanScope,
+) -> Iterator[Violation]:
+    """What a narrowed plan has to do with: shards in its scope, nodes that it moves shards to."""
+    others = {shards[position].shard_id for position in outside}
+    filled = {move.to_node_id for move in moves if move.changes_owner}
+    for violation in violations:
+        if violation.shard_id is None:
+            if violation.node_id in filled:
+                yield violation
+        elif violation.shard_id not in others and scope.vacates(violation.node_id or ""):
+            yield violation
+
+
+def _stopgap(
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    nodes: Mapping[str, Node],
+    strategies: Registry,
+    scope: PlanScope,
+    reason: str,
+) -> NamespacePlacement | None:
+    """Where there is no placement because of `reason`: the shards of nodes that are to be vacated, as many as there is
+    room for beside all others, which stay. Null if there are none, or room for none.
+
+    Placed by the namespace's strategy for an owner alone, without regard to replicas; or by rendezvous, where that
+    cannot place over these nodes at all.
+    """
+    homeless = {
+        position: _VACATED[status]
+        for position, shard in enumerate(shards)
+        if (status := _status(nodes.get(shard.owner_node_id))) in _VACATED
+        and not shard.pinned
+        and scope.vacates(shard.owner_node_id)
+        and scope.allows(_VACATED[status])
+    }
+    active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
+    given = {name: value for name, value in namespace.strategy_parameters.items() if name not in _COPIES}
+    constraints = {name: value for name, value in given.items() if name in CONSTRAINTS}
+    for strategy, parameters in ((namespace.strategy, given), (DEFAULT_STRATEGY, constraints)):
+        try:
+            placer = strategies.placer(strategy, parameters, active)
+            return _vacated(placer, namespace, shards, nodes, homeless, scope, reason)
+        except (Infeasible, PlacementFailed):
+            continue
+    return None
+
+
+def _vacated(
+    placer: Placer,
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    nodes: Mapping[str, Node],
+    homeless: Mapping[int, MoveReason],
+    scope: PlanScope,
+    reason: str,
+) -> NamespacePlacement | None:
+    """Raises PlacementFailed."""
+    staying = set(range(len(shards))) - homeless.keys()
+    separated = _separated(placer, namespace, shards, homeless, staying)
+    batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
+    found = owners_beside(placer, shards, batch, staying, separated, partly=True)
+    node_ids = [node.node_id for node in placer.nodes]
+    homes = {position: node_ids[owner] for position, owner in found.items() if owner != NOWHERE}
+    homes |= separated.targets
+    eligible = {node.node_id for node in placer.nodes}
+    moves = tuple(_vacating_moves(namespace, shards, homes, homeless, _unfit_to_lead(shards, nodes, eligible), scope))
+    if not moves:
+        return None
+    targets = [homes.get(position, shard.owner_node_id) for position, shard in enumerate(shards)]
+    left = [shards[position] for position in sorted(homeless.keys() - homes.keys())]
+    obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
+    placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, separated, stopgap=True)
+    violations = (
+        Violation("NO_PLACEMENT", namespace.name, None, None, f"{reason}; {_vacated_meanwhile(len(homes), len(left))}"),
+        *_misplaced_pins(placement, nodes),
+        *_without_room(namespace.name, left, nodes),
+    )
+    return replace(placement, violations=violations)
+
+
+def _vacating_moves(
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    homes: Mapping[int, str],
+    homeless: Mapping[int, MoveReason],
+    unfit: Mapping[str | None, MoveReason],
+    scope: PlanScope,
+) -> Iterator[Move]:
+    for position, shard in enumerate(shards):
+        if (home := homes.get(position)) is not None:
+            leader = _leader_after(shard, home, unfit)
+            owner, reason = shard.owner_node_id, homeless[position]
+            yield Move(namespace.name, shard.shard_id, shard.version, owner, home, reason, leader=leader)
+        elif (led := _led_elsewhere(namespace, shard, unfit, scope)) is not None:
+            yield led
+
+
+def _separated(
+    placer: Placer,
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    homeless: Collection[int],
+    staying: Collection[int],
+) -> Separated:
+    """The nodes of shards of groups; those that would only find a full one, or none, are stuck."""
+    grouped = [position for position in sorted(homeless) if shards[position].group is not None]
+    if not grouped:
+        return Separated()
+    first = [shard.owner_node_id for shard in shards]
+    for position in grouped:
+        first[position] = placer.rank(namespace.name, strategy_shard(shards[position]))[0]
+    separated = separate(namespace.name, shards, first, staying, placer)
+    targets: dict[int, str] = {}
+    room = room_beside(shards, staying, placer)
+    for position, target in separated.targets.items():
+        if room.is_open(target):
+            room.take(target, shards[position].capacity_hint)
+            targets[position] = target
+    return Separated(targets, set(grouped) - targets.keys())
+
+
+def _vacated_meanwhile(moved: int, left: int) -> str:
+    rest = f", {left:,} more find no room" if left else ""
+    return f"until then only nodes that are to be vacated are: {moved:,} of their shards can be moved{rest}"
+
+
+def _without_room(namespace: str, left: Sequence[PlacedShard], nodes: Mapping[str, Node]) -> Iterator[Violation]:
+    for shard in left[:MAX_LISTED]:
+        owner, status = shard.owner_node_id, _status(nodes.get(shard.owner_node_id))
+        message = f"{namespace}/{shard.shard_id} stays on {owner}, which is {status}: no other node has room for it"
+        yield Violation("NO_PLACEMENT", namespace, shard.shard_id, owner, message)
+    if len(left) > MAX_LISTED:
+        message = f"{len(left) - MAX_LISTED:,} more shards stay where they are: no other node has room for them"
+        yield Violation("NO_PLACEMENT", namespace, None, None, message)
+
+
+def _nothing_placed(namespace: Namespace, shards: Sequence[PlacedShard], reason: str) -> NamespacePlacement:
+    violation = Violation("NO_PLACEMENT", namespace.name, None, None, reason)
+    return NamespacePlacement(namespace, shards, None, (), (), (violation,))
+
+
+def _status(node: Node | None) -> NodeStatus:
+    return NodeStatus.REMOVED if node is None else node.status
 
 
 def held_after(placement: NamespacePlacement, moves: Sequence[Move]) -> Held:
@@ -89,14 +323,6 @@ def held_after(placement: NamespacePlacement, moves: Sequence[Move]) -> Held:
     return held
 
 
-def stays(shard: PlacedShard, owner: Node | None) -> str | None:
-    """Why the shard stays where it is, whatever its strategy prefers; None if nothing holds it."""
-    if shard.pinned:
-        return "PINNED"
-    # A cordoned node takes nothing and gives nothing away.
-    return "CORDONED" if owner is not None and owner.status is NodeStatus.CORDONED else None
-
-
 def obstacle(node: Node, eligible: set[str]) -> str:
     """Why this node may not be given shards of the namespace."""
     if node.status is not NodeStatus.ACTIVE:
@@ -104,97 +330,18 @@ def obstacle(node: Node, eligible: set[str]) -> str:
     return "" if node.node_id in eligible else "the namespace's selector does not match it"
 
 
-def strategy_node(node: Node) -> model.Node:
-    return model.Node(node.node_id, node.weight, node.region, node.zone, node.labels)
-
-
-def strategy_shard(shard: PlacedShard) -> model.Shard:
-    return model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint)
-
-
-def _active(nodes: Iterable[Node]) -> Sequence[model.Node]:
-    return [strategy_node(node) for node in nodes if node.status is NodeStatus.ACTIVE]
-
-
-def _placer(namespace: Namespace, active: Sequence[model.Node], strategies: Registry) -> Placer:
-    """Raises Infeasible, PlacementFailed."""
+def _configuration_problem(namespace: Namespace, strategies: Registry) -> str | None:
+    """Why this server cannot place the namespace, whatever nodes there are; another one may."""
     if problem := strategies.problem(namespace.strategy):
-        raise Infeasible(problem)
+        return problem
     here = strategies[namespace.strategy].algorithm_version
     if here != namespace.algorithm_version:
-        raise Infeasible(
+        return (
             f"it was configured for version {namespace.algorithm_version} of {namespace.strategy}, "
             f"this server has version {here}: configure it again"
         )
-    for name, problem in strategies.parameter_problems(namespace.strategy, namespace.strategy_parameters):
-        raise Infeasible(f"strategyParameters.{name} {problem}")
-    return strategies.placer(namespace.strategy, namespace.strategy_parameters, active)
-
-
-def _owners(placer: Placer, batch: model.Shards) -> Sequence[str]:
-    node_ids = [node.node_id for node in placer.nodes]
-    return [node_ids[position] for position in placer.owners(batch).tolist()]
-
-
-def _unbounded(namespace: Namespace, active: Sequence[model.Node], strategies: Registry) -> Placer:
-    """As if no node could be full: so a shard that its owner has no room for differs from others."""
-    free = {name: value for name, value in namespace.strategy_parameters.items() if name not in _BOUNDS}
-    return strategies.placer(namespace.strategy, free, active)
-
-
-def _targets(
-    placer: Placer,
-    namespace: Namespace,
-    shards: Sequence[PlacedShard],
-    batch: model.Shards,
-    unbounded: Sequence[str],
-    nodes: Mapping[str, Node],
-) -> tuple[Sequence[str], Separated]:
-    """The strategy's node for each shard, given the others: first those of groups, then what the bounds leave."""
-    grouped = any(shard.group is not None for shard in shards)
-    if not grouped and not placer.bounded:
-        return unbounded, Separated()
-    staying = {position for position, shard in enumerate(shards) if stays(shard, nodes.get(shard.owner_node_id))}
-    separated = separate(namespace.name, shards, unbounded, staying, placer) if grouped else Separated()
-    targets = list(unbounded)
-    for position, target in separated.targets.items():
-        targets[position] = target
-    return _bounded(placer, shards, batch, targets, staying, separated) if placer.bounded else targets, separated
-
-
-def _bounded(
-    placer: Placer,
-    shards: Sequence[PlacedShard],
-    batch: model.Shards,
-    settled: Sequence[str],
-    staying: Collection[int],
-    separated: Separated,
-) -> list[str]:
-    """The owners of the shards that nothing holds, given what the nodes must hold; of the others as in `settled`.
-
-    What stays on a node that takes part counts towards its bounds, and so does what a group puts there: groups come
-    first, for they have fewer nodes to choose from. What stays elsewhere counts nowhere: as long as it is there, it
-    takes no other shard's room.
-    """
-    occupied: dict[str, list[float]] = {node.node_id: [] for node in placer.nodes}
-    free: list[int] = []
-    for position, shard in enumerate(shards):
-        if position in staying or position in separated.stuck:
-            where = shard.owner_node_id
-        elif position in separated.targets:
-            where = separated.targets[position]
-        else:
-            free.append(position)
-            continue
-        if where in occupied:
-            occupied[where].append(shard.capacity_hint)
-    held = {node_id: capacities for node_id, capacities in occupied.items() if capacities}
-    node_ids = [node.node_id for node in placer.nodes]
-    some = batch if len(free) == len(shards) else taken(batch, np.array(free, np.intp))
-    targets = list(settled)
-    for position, owner in zip(free, placer.owners(some, held).tolist(), strict=True):
-        targets[position] = node_ids[owner]
-    return targets
+    problems = strategies.parameter_problems(namespace.strategy, namespace.strategy_parameters)
+    return next((f"strategyParameters.{name} {problem}" for name, problem in problems), None)
 
 
 def _moves(
@@ -205,20 +352,66 @@ def _moves(
     nodes: Mapping[str, Node],
     eligible: set[str],
     separated: Separated,
+    kept: Collection[int],
+    scope: PlanScope,
 ) -> Iterator[Move]:
+    unfit = _unfit_to_lead(shards, nodes, eligible)
     for position, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
-        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or position in separated.stuck:
+        owner = shard.owner_node_id
+        if target == owner or stays(shard, nodes.get(owner)) or position in kept:
+            if (led := _led_elsewhere(namespace, shard, unfit, scope)) is not None:
+                yield led
             continue
         # A shard that its group sends elsewhere has not met a bound.
         preferred = target if position in separated.targets else first
-        reason = _reason(namespace, shard, nodes.get(shard.owner_node_id), eligible, preferred)
-        yield Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, target, reason)
+        reason = _reason(namespace, shard, nodes.get(owner), eligible, preferred)
+        leader = _leader_after(shard, target, unfit)
+        yield Move(namespace.name, shard.shard_id, shard.version, owner, target, reason, leader=leader)
+
+
+def _led_elsewhere(
+    namespace: Namespace, shard: PlacedShard, unfit: Mapping[str | None, MoveReason], scope: PlanScope
+) -> Move | None:
+    """The move of a shard that stays and whose leader, which is another node, is not to lead any more."""
+    owner, leader_id = shard.owner_node_id, shard.leader_id
+    if leader_id is None or leader_id == owner or leader_id not in unfit:
+        return None
+    if not scope.vacates(leader_id) or not scope.allows(reason := unfit[leader_id]):
+        return None
+    leader = _leader_after(shard, owner, unfit)
+    return Move(namespace.name, shard.shard_id, shard.version, owner, owner, reason, leader=leader)
+
+
+def _unfit_to_lead(
+    shards: Sequence[PlacedShard], nodes: Mapping[str, Node], eligible: set[str]
+) -> Mapping[str | None, MoveReason]:
+    """Of the nodes that own or lead these shards those that may not lead any, and why. A cordoned one keeps what it
+    has."""
+    unfit: dict[str | None, MoveReason] = {}
+    leaders = {shard.leader_id for shard in shards if shard.leader_id is not None}
+    for node_id in leaders | {shard.owner_node_id for shard in shards}:
+        node = nodes.get(node_id)
+        status = NodeStatus.REMOVED if node is None else node.status
+        if status in _UNLED:
+            unfit[node_id] = _UNLED[status]
+        elif status is NodeStatus.ACTIVE and node_id not in eligible:
+            unfit[node_id] = MoveReason.LEADER_INELIGIBLE
+    return unfit
+
+
+def _leader_after(shard: PlacedShard, owner_after: str, unfit: Mapping[str | None, MoveReason]) -> LeaderChange | None:
+    """Null where the leader stays. An owner that leads does so wherever the shard is moved. Another leader is replaced
+    where its node is unfit: by the owner, or by none where the owner is unfit itself."""
+    leader, owner = shard.leader_id, shard.owner_node_id
+    if leader is None or (owner == owner_after if leader == owner else leader not in unfit):
+        return None
+    return LeaderChange(leader, None if owner_after in unfit else owner_after)
 
 
 def _reason(
     namespace: Namespace, shard: PlacedShard, owner: Node | None, eligible: set[str], preferred: str
 ) -> MoveReason:
-    status = NodeStatus.REMOVED if owner is None else owner.status
+    status = _status(owner)
     if status in _VACATED:
         return _VACATED[status]
     if shard.owner_node_id not in eligible:
@@ -249,8 +442,7 @@ def _misplaced_pins(placement: NamespacePlacement, nodes: Mapping[str, Node]) ->
     """Pins that keep a shard on a node that is to be vacated."""
     namespace = placement.namespace
     for shard in placement.shards:
-        owner = nodes.get(shard.owner_node_id)
-        status = NodeStatus.REMOVED if owner is None else owner.status
+        status = _status(nodes.get(shard.owner_node_id))
         if shard.pinned and status in _VACATED:
             name = f"{namespace.name}/{shard.shard_id}"
             message = f"{name} is pinned to {shard.owner_node_id}, which is {status}: unpin it to move it"

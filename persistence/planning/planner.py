@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import fsum
-from typing import Final
+from typing import Any, Final
 
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 from persistence.model.records import Node
@@ -20,6 +20,7 @@ from persistence.planning.proposal import (
     inputs_digest,
 )
 from persistence.planning.schedule import schedule
+from persistence.planning.scope import EVERYTHING, PlanScope
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot, snapshot_inputs
 from strategies.registry import Registry
 
@@ -39,26 +40,35 @@ class PlacementImpossible(Exception):
         return PlacementImpossible, (self.violations,)
 
 
-def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int = MAX_MOVES) -> Proposal:
+def propose(
+    snapshot: PlacementSnapshot,
+    strategies: Registry,
+    *,
+    max_moves: int = MAX_MOVES,
+    scope: PlanScope = EVERYTHING,
+    threshold: int | None = None,
+) -> Proposal:
     """The moves that bring every shard to the node that its strategy prefers, as far as pins and cordons let it.
 
-    A namespace that cannot be placed is left alone and listed among the violations. Raises PlacementImpossible if that
-    goes for every one.
+    A namespace that cannot be placed is left alone, but for shards of nodes that are to be vacated and find room, and
+    listed among the violations. Raises PlacementImpossible if no shard of any can be placed.
+
+    `scope` narrows it, `threshold` balances the namespaces whose strategy keeps owners.
     """
     nodes = {node.node_id: node for node in snapshot.nodes}
     placements = [
-        place_namespace(namespace, snapshot.shards[namespace.name], nodes, strategies)
+        place_namespace(namespace, snapshot.shards[namespace.name], nodes, strategies, scope, threshold)
         for namespace in snapshot.namespaces
     ]
     violations = [violation for placement in placements for violation in placement.violations]
-    if placements and all(placement.placer is None for placement in placements):
+    if placements and all(placement.placer is None and placement.violations for placement in placements):
         raise PlacementImpossible(violations)
     placers = {placement.namespace.name: placement.placer for placement in placements}
     needed = [move for placement in placements for move in placement.moves]
     order = schedule(snapshot, needed, placers, max_moves)
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
-        inputs_digest(*snapshot_inputs(snapshot), [max_moves]),
+        inputs_digest(*snapshot_inputs(snapshot), [max_moves], *_narrowed_inputs(scope, threshold)),
         tuple(planned_namespaces(snapshot, order.moves)),
         order.moves,
         len(needed) - len(order.moves),
@@ -67,13 +77,24 @@ def propose(snapshot: PlacementSnapshot, strategies: Registry, *, max_moves: int
         tuple(planned_nodes(order.moves, nodes)),
         together=order.together,
         waves=order.waves,
+        scope=None if scope.is_everything else scope,
+        threshold=threshold,
     )
 
 
-def planned_nodes(moves: Iterable[Move], nodes: Mapping[str, Node]) -> Iterator[PlannedNode]:
-    """Those registered that shards are moved between, by id."""
-    touched = {node_id for move in moves if move.changes_owner for node_id in (move.from_node_id, move.to_node_id)}
-    for node_id in sorted(touched):
+def _narrowed_inputs(scope: PlanScope, threshold: int | None) -> Iterator[Sequence[Any]]:
+    """Nothing for a plan of everything, whose digest is what it was before there were others."""
+    if not scope.is_everything:
+        yield ["scope", list(scope.vacate), list(scope.only_reasons)]
+    if threshold is not None:
+        yield ["threshold", threshold]
+
+
+def planned_nodes(
+    moves: Iterable[Move], nodes: Mapping[str, Node], restored: Iterable[str] = ()
+) -> Iterator[PlannedNode]:
+    """Those registered that shards, or their leaders, are moved between, by id; also those `restored` as leaders."""
+    for node_id in sorted({node_id for move in moves for node_id in move.nodes_touched} | set(restored)):
         if node_id in nodes:
             yield PlannedNode(node_id, nodes[node_id].version)
 

@@ -7,7 +7,7 @@ plan, byte for byte, and a plan that was edited in a file no longer has its id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final
@@ -17,12 +17,14 @@ import orjson
 from persistence.model.fields import ID_LENGTH
 from persistence.model.plans import ConflictReason, PlanKind
 from persistence.model.records import MoveReason, ShardKey, ShardStatus
+from persistence.planning.scope import PlanScope, read_scope
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
 
-_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "together", "waves", "shards_peak"})
-"""Members that only the documents of rollbacks have, or of plans with moves that are made together, or that documents
-of earlier releases do not have, which read over those at the top."""
+_LEFT_OUT_IF_NULL: Final = frozenset(
+    {"restore", "rollback", "leader", "scope", "threshold", "together", "waves", "shards_peak"}
+)
+"""Members that documents have only where there is something to say, as those of before there were such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,19 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaderChange:
+    """The node that leads a shard, and the one that shall; null for none."""
+
+    from_node_id: str
+    to_node_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """One shard from one node to another, if it still is at `version`.
 
-    A rollback may `restore` more than the owner, and then also where the owner stays.
+    With `leader` it gets another leader as well, or only that: then the owner stays, and no budget counts it. A
+    rollback may `restore` more than the owner, the leader among it, and then also where the owner stays.
     """
 
     namespace: str
@@ -49,6 +60,7 @@ class Move:
     to_node_id: str
     reason: MoveReason
     restore: Restored | None = None
+    leader: LeaderChange | None = None
 
     @property
     def key(self) -> ShardKey:
@@ -57,6 +69,28 @@ class Move:
     @property
     def changes_owner(self) -> bool:
         return self.from_node_id != self.to_node_id
+
+    def takes_from(self, node_id: str) -> bool:
+        """Whether the node loses the shard by it, or the lead."""
+        loses_shard = self.changes_owner and self.from_node_id == node_id
+        return loses_shard or (self.leader is not None and self.leader.from_node_id == node_id)
+
+    @property
+    def nodes_touched(self) -> Iterator[str]:
+        """Those that lose the shard, or its lead, and those of `nodes_given`."""
+        if self.changes_owner:
+            yield self.from_node_id
+        if self.leader is not None:
+            yield self.leader.from_node_id
+        yield from self.nodes_given
+
+    @property
+    def nodes_given(self) -> Iterator[str]:
+        """The nodes that it makes owner or leader, but for a leader that a rollback restores: it may lead already."""
+        if self.changes_owner:
+            yield self.to_node_id
+        if self.leader is not None and self.leader.to_node_id is not None:
+            yield self.leader.to_node_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +173,10 @@ class Proposal:
     """Moves in the order they are made in: the most urgent first, as far as bounds and groups let.
 
     `base_revision` is the newest revision of the planned namespaces. `remaining_moves` were left for a later plan
-    because of a limit. `nodes` are by id. `together` are the moves that only one change can make: the position of the
-    first and how many they are; null if there are none. `waves`: as few as the budgets of then allow.
+    because of a limit. `nodes` are by id. `scope` is what it was narrowed to, `threshold` the percentage that loads may
+    be off their shares by; null where nothing of that was requested. `together` are the moves that only one change can
+    make: the position of the first and how many they are; null if there are none. `waves`: as few as the budgets of
+    then allow.
     """
 
     base_revision: int
@@ -152,6 +188,8 @@ class Proposal:
     violations: tuple[Violation, ...]
     nodes: tuple[PlannedNode, ...] = ()
     rollback: Rollback | None = None
+    scope: PlanScope | None = None
+    threshold: int | None = None
     together: tuple[tuple[int, int], ...] | None = None
     waves: int | None = None
 
@@ -205,6 +243,8 @@ def read_proposal(document: str) -> Proposal:
         tuple(Violation(**member) for member in content["violations"]),
         tuple(PlannedNode(**member) for member in content["nodes"]),
         _rollback(content["rollback"]) if "rollback" in content else None,
+        read_scope(content["scope"]) if "scope" in content else None,
+        content.get("threshold"),
         tuple((first, count) for first, count in content["together"]) if "together" in content else None,
         content.get("waves"),
     )
@@ -220,7 +260,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 def _move(member: Mapping[str, Any]) -> Move:
     restore = _restored(member["restore"]) if "restore" in member else None
-    return Move(**{**member, "reason": MoveReason(member["reason"]), "restore": restore})
+    leader = LeaderChange(**member["leader"]) if "leader" in member else None
+    return Move(**{**member, "reason": MoveReason(member["reason"]), "restore": restore, "leader": leader})
 
 
 def _restored(member: Mapping[str, Any]) -> Restored:

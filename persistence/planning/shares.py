@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from persistence.model.records import Namespace, Node, NodeStatus
-from persistence.planning.namespaces import strategy_node
+from persistence.planning.targets import strategy_node
 from strategies.bounds import UNITS, load_bounds
 from strategies.model import Node as StrategyNode
 from strategies.registry import Registry

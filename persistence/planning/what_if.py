@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from persistence.model.fields import Problems
 from persistence.model.records import Namespace, Node, NodeStatus
 from persistence.planning.planner import MAX_MOVES, PlacementImpossible, propose
 from persistence.planning.proposal import Move, Violation
+from persistence.planning.scope import PlanScope
 from persistence.planning.snapshot import PlacementSnapshot
 from strategies.registry import Registry
 
@@ -114,44 +116,59 @@ def _namespace(namespace: Namespace, what_if: WhatIf, strategies: Registry) -> N
     )
 
 
+def vacated(snapshot: PlacementSnapshot, scope: PlanScope) -> PlacementSnapshot:
+    """As if the nodes to be vacated that would keep their shards were DRAINING."""
+    kept = (NodeStatus.ACTIVE, NodeStatus.CORDONED)
+    return replace(
+        snapshot,
+        nodes=[
+            replace(node, status=NodeStatus.DRAINING) if node.node_id in scope.vacate and node.status in kept else node
+            for node in snapshot.nodes
+        ],
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class DrainPreflight:
-    """`moves` are those off the node, `blockers` the shards that would have to stay, or the namespaces that would.
+    """`moves` take a shard, or its lead, off the nodes; `blockers` are the shards that would have to stay, or
+    the namespaces that would.
 
     `remaining_moves` did not fit into one plan.
     """
 
-    node_id: str
+    node_ids: tuple[str, ...]
     shard_count: int
     moves: tuple[Move, ...]
     remaining_moves: int
     blockers: tuple[Violation, ...]
+    leader_count: int = 0
 
 
-NOTHING_TO_DRAIN: Final = DrainPreflight("", 0, (), 0, ())
+NOTHING_TO_DRAIN: Final = DrainPreflight((), 0, (), 0, ())
 """Of a node that is gone by now."""
 
 
-def preflight(snapshot: PlacementSnapshot, node_id: str, strategies: Registry) -> DrainPreflight:
-    """For a node of the snapshot: what the next plans would do if it were DRAINING."""
-    owned = [
-        (name, shard) for name, shards in snapshot.shards.items() for shard in shards if shard.owner_node_id == node_id
-    ]
-    affected = {name for name, _ in owned}
-    drained = suppose(snapshot, WhatIf((SupposedNode(node_id, status=NodeStatus.DRAINING),)), strategies)
+def preflight(snapshot: PlacementSnapshot, node_ids: Sequence[str], strategies: Registry) -> DrainPreflight:
+    """For nodes of the snapshot: the plan, narrowed to vacating them, that would be made if they were DRAINING."""
+    scope = PlanScope(tuple(sorted(node_ids)))
+    owned: Counter[str] = Counter()
+    led: Counter[str] = Counter()
+    for name, shards in snapshot.shards.items():
+        owned[name] = sum(shard.owner_node_id in scope.vacated for shard in shards)
+        led[name] = sum(shard.leader_id in scope.vacated for shard in shards)
+    affected = {name for name, count in (owned + led).items() if count}
+    drained = [SupposedNode(node_id, status=NodeStatus.DRAINING) for node_id in scope.vacate]
+    supposed = suppose(snapshot, WhatIf(drained), strategies)
+    moves: tuple[Move, ...] = ()
+    remaining = 0
     try:
-        proposal = propose(drained, strategies, max_moves=_every(snapshot))
-        moves, violations = proposal.moves, proposal.violations
+        proposal = propose(supposed, strategies, max_moves=MAX_MOVES, scope=scope)
+        moves, remaining, violations = proposal.moves, proposal.remaining_moves, proposal.violations
     except PlacementImpossible as impossible:
-        moves, violations = (), impossible.violations
-    off = tuple(move for move in moves if move.from_node_id == node_id)
+        violations = impossible.violations
     blockers = tuple(
         one
         for one in violations
-        if one.node_id == node_id or (one.code == "NO_PLACEMENT" and one.namespace in affected)
+        if one.node_id in scope.vacate or (one.code == "NO_PLACEMENT" and one.namespace in affected)
     )
-    return DrainPreflight(node_id, len(owned), off[:MAX_MOVES], max(0, len(off) - MAX_MOVES), blockers)
-
-
-def _every(snapshot: PlacementSnapshot) -> int:
-    return sum(map(len, snapshot.shards.values()))
+    return DrainPreflight(scope.vacate, owned.total(), moves, remaining, blockers, led.total())

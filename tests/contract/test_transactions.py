@@ -11,7 +11,7 @@ import pytest
 
 from persistence.commands.command import Command
 from persistence.commands.namespaces import ConfigureNamespace
-from persistence.commands.nodes import DrainNode, RegisterNode
+from persistence.commands.nodes import DrainNode, RegisterNode, UpdateNode
 from persistence.commands.read_state import InputsRequired, ReadSet
 from persistence.commands.shards import CreateShards, DeleteShards, PinRequest, ShardExpectation, UpdateShards
 from persistence.commands.write_set import CommitConditions, WriteSet
@@ -20,6 +20,7 @@ from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import Committed, PolicyViolation, StaleNamespace, VersionConflict
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter, ShardFilter
+from persistence.model.records import NodeStatus
 from persistence.ports import Store, UnitOfWork
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, Mesh, as_it_is, because, new, patch
@@ -219,6 +220,25 @@ async def test_a_pin_to_a_node_that_is_drained_since_is_decided_anew(mesh: Mesh)
     await overtaken(mesh, pinning, DrainNode("node-a", 1, CHANGE))
     with pytest.raises(InvalidArgument, match="which is DRAINING and may not own shards"):
         await mesh.execute(pinning)
+
+
+@pytest.mark.parametrize("role", ["owner_node_id", "leader_id"])
+async def test_a_node_that_must_be_registered_and_is_removed_since_is_looked_at_anew(mesh: Mesh, role: str) -> None:
+    await mesh.configure(expected=1, policy=NamespacePolicy(owners_must_be_registered=True))
+    for node_id in ("node-a", "node-b"):
+        assert isinstance(await mesh.execute(RegisterNode(node_id, CHANGE)), Committed)
+    giving = UpdateShards([patch(await mesh.created("s1", "node-a"), **{role: "node-b"})], CHANGE)
+    await overtaken(mesh, giving, UpdateNode("node-b", 1, CHANGE, status=NodeStatus.REMOVED))
+    assert isinstance(await mesh.execute(giving), PolicyViolation)
+
+
+async def test_a_node_that_is_registered_since_is_looked_at_anew(mesh: Mesh) -> None:
+    await mesh.configure(expected=1, policy=NamespacePolicy(owners_must_be_registered=True))
+    creating = CreateShards([new("s1", "node-a")], CHANGE)
+    assert isinstance(await mesh.execute(creating), PolicyViolation)
+    assert isinstance(await mesh.execute(RegisterNode("node-a", CHANGE)), Committed)
+    await overtaken(mesh, creating, DrainNode("node-a", 1, CHANGE))
+    assert isinstance(await mesh.execute(creating), Committed)
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,8 @@ const STRATEGIES = {
 
 // The constraints that go with any strategy.
 
+STRATEGIES.sticky = STRATEGIES.rendezvous;
+
 const UNCONSTRAINED = {
   selector: "",
   maxLoadPercent: null,
@@ -284,19 +286,24 @@ const UNCONSTRAINED = {
 /** What a capacity counts as; the cases' capacities are multiples of 1/8, so no rounding is in question. */
 const size = (shard) => BigInt(Math.max(1, Math.min((shard.capacity ?? 1) * 1_000_000, 2 ** 52)));
 
+/** The load at which a node is full, of `total` in all; null if there is no such bound. */
+function fullAt(node, nodes, total, { maxLoadPercent }) {
+  if (maxLoadPercent === null) return null;
+  const weights = BigInt(sum(nodes.map((other) => other.weight)));
+  const [over, under] = [total * BigInt(node.weight) * BigInt(maxLoadPercent), 100n * weights];
+  const ceiling = (over + under - 1n) / under;
+  return ceiling > 1n ? ceiling : 1n;
+}
+
 /** Owners of the shards, in the order given, each shard with its key and rank. */
-function bounded(nodes, shards, { maxLoadPercent, loadBy, maxShardsPerNode }) {
+function bounded(nodes, shards, constraints) {
+  const { loadBy, maxShardsPerNode } = constraints;
   const load = loadBy === "count" ? () => 1n : size;
   const total = shards.reduce((all, { shard }) => all + load(shard), 0n);
-  const weights = BigInt(sum(nodes.map((node) => node.weight)));
   const used = new Map(nodes.map((node) => [node, { load: 0n, count: 0 }]));
-  const bound = (node) => {
-    const [over, under] = [total * BigInt(node.weight) * BigInt(maxLoadPercent), 100n * weights];
-    const ceiling = (over + under - 1n) / under;
-    return ceiling > 1n ? ceiling : 1n;
-  };
+  const bounds = new Map(nodes.map((node) => [node, fullAt(node, nodes, total, constraints)]));
   const free = (node) =>
-    (maxLoadPercent === null || used.get(node).load < bound(node)) &&
+    (bounds.get(node) === null || used.get(node).load < bounds.get(node)) &&
     (maxShardsPerNode === null || used.get(node).count < maxShardsPerNode);
   const owners = new Map();
   const order = [...shards].sort((a, b) => ascending(a.key, b.key) || bytewise(a.shard.shardId, b.shard.shardId));
@@ -306,6 +313,83 @@ function bounded(nodes, shards, { maxLoadPercent, loadBy, maxShardsPerNode }) {
     used.get(owner).load += load(shard);
     used.get(owner).count++;
     owners.set(shard, owner);
+  }
+  return owners;
+}
+
+/**
+ * `sticky`: the owners of shards that have a `present` one or not. Nothing else stays on the nodes.
+ */
+function settle({ namespace, parameters, nodes, shards, threshold }) {
+  const complete = { ...UNCONSTRAINED, ...parameters };
+  const eligible = nodes.filter((node) => selects(complete.selector, node)).sort(byId);
+  const rankOf = STRATEGIES.sticky.prepare(eligible);
+  const ranked = shards.map((shard) => {
+    const key = shardKey(namespace, shard.shardId);
+    const present = eligible.find((node) => node.nodeId === shard.present);
+    return { shard, key, present, rank: rankOf(key) };
+  });
+  const inOrder = (a, b) => ascending(a.key, b.key) || bytewise(a.shard.shardId, b.shard.shardId);
+  const owners = new Map(ranked.map((row) => [row.shard, row.present]));
+  const has = (node) => ranked.filter(({ shard }) => owners.get(shard) === node);
+  const homeless = () => ranked.filter(({ shard }) => !owners.get(shard)).sort(inOrder);
+  if (threshold === null) {
+    const load = complete.loadBy === "count" ? () => 1n : size;
+    const total = ranked.reduce((all, { shard }) => all + load(shard), 0n);
+    const limits = new Map(eligible.map((node) => [node, fullAt(node, eligible, total, complete)]));
+    const loadOf = (node) => has(node).reduce((all, { shard }) => all + load(shard), 0n);
+    const isFull = (node, used, count) =>
+      (limits.get(node) !== null && used >= limits.get(node)) ||
+      (complete.maxShardsPerNode !== null && count >= complete.maxShardsPerNode);
+    for (const node of eligible) {
+      let [used, count] = [0n, 0];
+      const own = has(node).sort((a, b) => ascending(load(a.shard), load(b.shard)) || inOrder(a, b));
+      for (const { shard } of own) {
+        if (isFull(node, used, count)) owners.set(shard, undefined);
+        else [used, count] = [used + load(shard), count + 1];
+      }
+    }
+    for (const { shard, rank } of homeless()) {
+      owners.set(shard, rank.find((node) => !isFull(node, loadOf(node), has(node).length)));
+    }
+    return owners;
+  }
+  const total = shards.length;
+  const weights = sum(eligible.map((node) => node.weight));
+  const most = new Map();
+  const least = new Map();
+  const quota = new Map();
+  for (const node of eligible) {
+    const bounds = [Math.max(1, Math.ceil((total * node.weight * (100 + threshold)) / (100 * weights)))];
+    const bound = fullAt(node, eligible, BigInt(total), complete);
+    if (bound !== null) bounds.push(Number(bound));
+    if (complete.maxShardsPerNode !== null) bounds.push(complete.maxShardsPerNode);
+    most.set(node, Math.min(...bounds));
+    const share = Math.floor((total * node.weight * (100 - threshold)) / (100 * weights));
+    least.set(node, Math.min(share, most.get(node)));
+    quota.set(node, Math.max(least.get(node), Math.min(has(node).length, most.get(node))));
+  }
+  while (sum([...most.values()]) < total) {
+    const below = eligible.filter((node) => most.get(node) < (complete.maxShardsPerNode ?? total));
+    const ratio = (a, b) => ascending(most.get(a) * b.weight, most.get(b) * a.weight);
+    const [first] = below.sort((a, b) => ratio(a, b) || byId(a, b));
+    most.set(first, most.get(first) + 1);
+    quota.set(first, Math.max(least.get(first), Math.min(has(first).length, most.get(first))));
+  }
+  while (sum([...quota.values()]) > total) {
+    const above = eligible.filter((node) => quota.get(node) > least.get(node));
+    const ratio = (a, b) => ascending(quota.get(b) * a.weight, quota.get(a) * b.weight);
+    const [first] = above.sort((a, b) => ratio(a, b) || byId(a, b));
+    quota.set(first, quota.get(first) - 1);
+  }
+  const lacking = new Map(eligible.map((node) => [node, Math.max(0, quota.get(node) - has(node).length)]));
+  for (const node of eligible) {
+    for (const { shard } of has(node).sort(inOrder).slice(quota.get(node))) owners.set(shard, undefined);
+  }
+  for (const { shard, rank } of homeless()) {
+    const lacks = rank.find((node) => lacking.get(node) > 0);
+    if (lacks) lacking.set(lacks, lacking.get(lacks) - 1);
+    owners.set(shard, lacks ?? rank.find((node) => has(node).length < most.get(node)));
   }
   return owners;
 }
@@ -530,6 +614,10 @@ for (const selector of SELECTORS) {
 }
 add("strict among those that are eligible", "locality", { mode: "strict", selector: "zone!=a" }, WORLD, hinted(24));
 
+for (const [about, nodes] of Object.entries({ ...EQUAL, ...MIXED, ...FIFTY_LIGHT })) {
+  add(about, "sticky", {}, nodes, shardIds(nodes.length === 1 ? 4 : 40, "shard"));
+}
+
 const limits = [
   [{ maxLoadPercent: 100 }, numbered(3), shardIds(40, "tenant")],
   [{ maxLoadPercent: 125 }, weighted(1, 1, 1, 10), shardIds(40, "tenant")],
@@ -541,6 +629,7 @@ const limits = [
 for (const [parameters, nodes, shards] of limits) {
   add("bounded load", "rendezvous", parameters, nodes, shards);
 }
+add("bounded load, none has an owner", "sticky", { maxLoadPercent: 105 }, weighted(1, 2, 1), shardIds(40, "tenant"));
 add("bounded load", "ring", { virtualNodes: 20, maxLoadPercent: 105 }, weighted(1, 2, 1), shardIds(40, "tenant"));
 add("bounded load", "maglev", { tableSize: 101, maxLoadPercent: 100 }, numbered(5), shardIds(40, "tenant"));
 add("bounded load", "jump", { maxLoadPercent: 110 }, numbered(11), shardIds(40, "tenant"));
@@ -605,6 +694,7 @@ const moves = [
   ["locality", { mode: "strict", preferredLabels: "disk=ssd" }, WORLD, hinted(60)],
   ["maglev", { tableSize: 211 }, weighted(1, 4, 2, 1), shardIds(60, "shard")],
   ["jump", {}, weighted(1, 4, 2, 1), shardIds(60, "shard")],
+  ["sticky", {}, weighted(1, 4, 2, 1), shardIds(60, "shard")],
 ];
 
 const same = (a, b) => a !== undefined && b !== undefined && JSON.stringify(a) === JSON.stringify(b);
@@ -620,7 +710,7 @@ const sequences = moves.map(([algorithm, parameters, nodes, shards]) => {
     shards,
     steps: steps(nodes).map(([about, now]) => {
       const owners = solve({ algorithm, namespace, parameters, nodes: now, shards }).map(({ owner }) => owner.nodeId);
-      if (before !== null && ["rendezvous", "ring", "locality"].includes(algorithm)) {
+      if (before !== null && ["rendezvous", "ring", "locality", "sticky"].includes(algorithm)) {
         const stayed = (nodeId) =>
           same(...[before.nodes, now].map((list) => list.find((node) => node.nodeId === nodeId)));
         owners.forEach((owner, at) => {
@@ -631,6 +721,51 @@ const sequences = moves.map(([algorithm, parameters, nodes, shards]) => {
       return { change: about, nodes: now, owners };
     }),
   };
+});
+
+// What becomes of shards that have owners.
+
+const ranges = (count, ...owners) =>
+  shardIds(count, "slot").map((shard, at) => {
+    const present = owners[Math.floor((at * owners.length) / count)];
+    return present === null ? shard : { ...shard, present };
+  });
+const sizedRanges = (...given) =>
+  ranges(...given).map((shard, at) => ({ ...shard, capacity: [1, 0.125, 2.5, 1, 40, 0.5, 7][at % 7] }));
+const keeping = [
+  ["exact ranges stay", {}, null, numbered(3), ranges(30, "node-1", "node-2", "node-3")],
+  ["so they do however uneven", {}, null, numbered(5), ranges(30, "node-1", "node-1", "node-3")],
+  ["shards of a node that is gone are placed", {}, null, numbered(3), ranges(30, "node-1", "node-9", "node-3")],
+  ["shards without an owner are placed", {}, null, weighted(1, 4, 2), ranges(30, null, "node-2", "node-3")],
+  ["a selector", { selector: "disk=ssd" }, null, WORLD, ranges(24, "eu-a-1", "eu-a-2", "us-a-1", "lost-1")],
+  ["a bound", { maxLoadPercent: 110 }, null, numbered(4), ranges(40, "node-1", "node-1", "node-2", "node-9")],
+  ["a bound of shards", { maxShardsPerNode: 12 }, null, weighted(1, 9, 2, 1), ranges(40, "node-1", "node-2")],
+  [
+    "a bound by capacity",
+    { maxLoadPercent: 120, loadBy: "capacity" },
+    null,
+    weighted(1, 4, 2),
+    sizedRanges(42, "node-1", "node-3", null),
+  ],
+  ["a threshold of 0", {}, 0, weighted(1, 4, 2, 1), ranges(40, "node-1", "node-2", "node-3", "node-4")],
+  ["a node joins", {}, 10, numbered(4), ranges(48, "node-1", "node-2", "node-3")],
+  ["within the threshold nothing moves", {}, 25, numbered(4), ranges(40, "node-1", "node-2", "node-3", "node-4")],
+  ["a node leaves", {}, 10, numbered(3), ranges(48, "node-1", "node-2", "node-3", "node-4")],
+  ["many lack some", {}, 20, numbered(6), ranges(60, "node-1", "node-1", "node-2", "node-3", "node-4", null)],
+  ["a bound of less than a share", { maxShardsPerNode: 18 }, 10, weighted(1, 9, 2, 1), ranges(40, "node-2", null)],
+  ["a threshold of 100", {}, 100, weighted(1, 2, 3), ranges(30, "node-1")],
+  [
+    "a threshold and bounds",
+    { maxLoadPercent: 105, maxShardsPerNode: 16 },
+    50,
+    weighted(1, 2, 3),
+    ranges(36, "node-3", "node-3", null),
+  ],
+].map(([about, parameters, threshold, nodes, shards]) => {
+  const namespace = "orders";
+  const owners = settle({ namespace, parameters, nodes, shards, threshold });
+  const rows = shards.map((shard) => ({ ...shard, owner: owners.get(shard).nodeId }));
+  return { about, algorithmVersion: 1, namespace, parameters, threshold, nodes, shards: rows };
 });
 
 // Single values, at and about the edges.
@@ -652,11 +787,13 @@ const document = {
     "Parameters not named have their defaults. `rank` is how the rank of a shard begins, among the nodes that the " +
     "selector leaves; `owner` is its first unless a bound is set; `scores` are those of the nodes in `rank`. " +
     "A capacity not named is 1. Integers that JSON numbers cannot hold are decimal strings. Each step of a sequence " +
-    "lists all of its nodes, and the owners of the shards in their order.",
+    "lists all of its nodes, and the owners of the shards in their order. `keeping` is of `sticky`: what becomes of " +
+    "shards that have a `present` owner, or none, with a threshold or null.",
   keys,
   scores,
   cases,
   sequences,
+  keeping,
 };
 
 // JSON with each item of these lists on a line.
@@ -673,7 +810,7 @@ function write(value, indent = "") {
       const rows = item.map((row) => JSON.stringify(row));
       text = `[\n${inner}  ${rows.join(`,\n${inner}  `)}\n${inner}]`;
     }
-    if (["cases", "sequences", "steps"].includes(key)) text = write(item, inner);
+    if (["cases", "sequences", "steps", "keeping"].includes(key)) text = write(item, inner);
     return `${JSON.stringify(key)}: ${text}`;
   });
   return lines("{", parts, "}");

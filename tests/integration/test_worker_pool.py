@@ -22,6 +22,7 @@ from persistence.errors import CommitUnknown, FieldError, FutureCursor, InvalidA
 from persistence.model.outcomes import NotFound, Outcome, PlanApplied, PlanChanged, PlanClosed, PlanProposed
 from persistence.model.records import ShardKey
 from persistence.planning.planner import PlacementImpossible
+from persistence.planning.scope import Narrowing
 from persistence.planning.what_if import WhatIf
 from persistence.postgres.store import open_bulk_store, open_store
 from persistence.service.rebalancer import PlanRequest
@@ -62,7 +63,8 @@ async def test_questions_are_answered_as_without_it(mesh: PlannedMesh, rebalance
     assert simulated.moves
     assert await rebalancer.explain(key) == await mesh.rebalancer.explain(key)
     assert await rebalancer.explain(lost) == NotFound(shards=(lost,))
-    assert await rebalancer.preflight("node-a") == await mesh.rebalancer.preflight("node-a")
+    vacated = Narrowing(("node-a",))
+    assert await rebalancer.preflight(vacated) == await mesh.rebalancer.preflight(vacated)
 
 
 async def test_a_plan_is_kept_and_applied_and_seen_from_here(

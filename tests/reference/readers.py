@@ -166,7 +166,7 @@ class MemoryChanges:
         newest_first: bool,
         shown: bool = False,  # noqa: ARG002 - records have all that is shown
     ) -> Page[Change]:
-        changes = [change for change in self._memory.tables.changes if _in_changes(where, change)]
+        changes = list(filter(where.matches, self._memory.tables.changes))
         return page_by(attrgetter("id"), changes, page, descending=newest_first)
 
     def holds(self, change: object) -> bool:  # noqa: ARG002 - none
@@ -248,19 +248,6 @@ def _in_history(where: ShardHistoryFilter, row: ShardDiff) -> bool:
         and (where.owner_changed is None or row.moves is where.owner_changed)
         and (where.since is None or row.change.committed_at >= where.since)
         and (where.until is None or row.change.committed_at < where.until)
-    )
-
-
-def _in_changes(where: ChangeFilter, change: Change) -> bool:
-    return (
-        (where.namespace is None or where.namespace in change.namespaces)
-        and (where.actor is None or change.actor == where.actor)
-        and (where.change_ticket is None or change.change_ticket == where.change_ticket)
-        and (where.kinds is None or change.kind in where.kinds)
-        and (where.plan_id is None or (change.rebalance is not None and change.rebalance.plan_id == where.plan_id))
-        and (where.up_to_id is None or change.id <= where.up_to_id)
-        and (where.since is None or change.committed_at >= where.since)
-        and (where.until is None or change.committed_at < where.until)
     )
 
 

@@ -11,10 +11,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
+import numpy as np
+
+from strategies.bounded import NOWHERE
 from strategies.hashing import mix, node_key, node_keys, shard_key
 from strategies.logarithm import score
 from strategies.model import Node, Placement, Shard, Shards
 from strategies.registry import Registry
+from strategies.sticky import Present
 
 T = TypeVar("T")
 DOCUMENT: Final[Mapping[str, Any]] = json.loads(
@@ -70,6 +74,19 @@ def check_scores_of_pairs(case: Mapping[str, Any]) -> None:
             assert found == row["scores"], row
 
 
+def check_keeping(case: Mapping[str, Any], random: Random) -> None:
+    """What `sticky` makes of shards that have owners."""
+    placer = Registry().placer("sticky", case["parameters"], shuffled(read_nodes(case), random))
+    rows = shuffled(case["shards"], random)
+    index_of = {node.node_id: index for index, node in enumerate(placer.nodes)}
+    present = np.array([index_of.get(row.get("present"), NOWHERE) for row in rows], np.int32)
+    shards = read_shards(case["namespace"], rows)
+    found = placer.owners(shards, present=Present(present, case["threshold"]))
+    assert [placer.nodes[place].node_id for place in found] == [row["owner"] for row in rows]
+    again = placer.owners(shards, present=Present(found, case["threshold"]))
+    assert again.tolist() == found.tolist()
+
+
 def check_sequence(sequence: Mapping[str, Any], random: Random) -> None:
     rows = list(enumerate(sequence["shards"]))
     random.shuffle(rows)
@@ -123,6 +140,8 @@ def main() -> None:
         check_case(case, Random(1))
     for sequence in DOCUMENT["sequences"]:
         check_sequence(sequence, Random(2))
+    for case in DOCUMENT["keeping"]:
+        check_keeping(case, Random(3))
 
 
 if __name__ == "__main__":

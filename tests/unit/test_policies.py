@@ -19,6 +19,7 @@ from graph.settings import PolicyDeclaration
 from persistence.codec.encoding import shard_checksum
 from persistence.codec.json_documents import read_policy, write_policy
 from persistence.commands.command import ChangeRequest, request_digest
+from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.read_state import ReadState, RecentMoves
 from persistence.commands.shards import CreateShards, NewShard, ShardPatch, UpdateShards
 from persistence.commands.write_set import CommitConditions, WriteSet
@@ -26,7 +27,7 @@ from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import fewest_shards
 from persistence.model.fields import Problems
 from persistence.model.outcomes import PolicyViolation
-from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule, RecurringFreeze
 from persistence.model.policy_rules import add_policy_problems, matches, pattern_problem
 from persistence.model.records import Shard, ShardContent, ShardKey, ShardStatus
 from persistence.planning.waves import move_budget
@@ -231,3 +232,24 @@ def test_a_policy_has_the_same_fields_and_defaults_wherever_it_is_declared() -> 
     for shown in (namespaces.NamespacePolicy, NamespacePolicyInput):
         assert [field.name for field in fields(shown)] == names
     assert PolicyDeclaration().merged(DEFAULT_POLICY) == NamespacePolicyInput().policy() == DEFAULT_POLICY
+
+
+def test_rules_that_came_later_leave_the_digest_of_requests_without_them() -> None:
+    """A retry after an upgrade is the request that it was."""
+    command = ConfigureNamespace("billing", "ring", {}, 0, ChangeRequest("ops", "because"), NamespacePolicy())
+    weekend = RecurringFreeze("0 18 * * fri", "P2DT14H", "UTC", "weekend")
+    later: dict[str, Any] = {
+        "involuntary_moves_limited": True,
+        "owners_must_be_registered": True,
+        "recurring_freezes": (weekend,),
+    }
+    assert request_digest(command).hex() == "f545425780369fb15df03034b96cf18a9219ec7f0ca3f02a2209c53e43f45d04"
+    for name, value in later.items():
+        changed = replace(command, policy=replace(DEFAULT_POLICY, **{name: value}))
+        assert request_digest(changed) != request_digest(command)
+
+
+def test_a_document_of_before_is_read_with_the_later_rules_at_their_defaults() -> None:
+    document = write_policy(DEFAULT_POLICY)
+    del document["involuntaryMovesLimited"], document["ownersMustBeRegistered"], document["recurringFreezes"]
+    assert read_policy(document) == DEFAULT_POLICY

@@ -17,6 +17,7 @@ from graph.settings import load_settings
 from persistence.errors import CommitUnknown, StoreUnavailable
 from persistence.model.outcomes import NotFound
 from persistence.model.records import ShardKey
+from persistence.planning.scope import Narrowing
 from tests.support.mesh import because
 
 
@@ -27,10 +28,11 @@ async def closed(_job: Callable[..., Any], _arguments: bytes) -> bytes:
 async def test_arguments_and_results_are_pickled_at_the_ends() -> None:
     async def relay(job: Callable[..., Any], arguments: bytes) -> bytes:
         assert job is worker_pool.preflight
-        (node_id,) = pickle.loads(arguments)  # noqa: S301 - ours
-        return pickle.dumps(NotFound(nodes=(node_id,)))
+        (nodes,) = pickle.loads(arguments)  # noqa: S301 - ours
+        return pickle.dumps(NotFound(nodes=nodes.vacate))
 
-    assert await RelayedJobs(relay).submit(worker_pool.preflight, "node-1") == NotFound(nodes=("node-1",))
+    nodes = Narrowing(("node-1",))
+    assert await RelayedJobs(relay).submit(worker_pool.preflight, nodes) == NotFound(nodes=("node-1",))
 
 
 async def test_a_job_that_commits_nothing_may_be_sent_again() -> None:

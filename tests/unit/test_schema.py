@@ -11,16 +11,16 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from graph.execution import loads
 from graph.execution.records import Edge
+from graph.schema import change_stream, shards, stream, viewer
 from graph.schema import commands as own
 from graph.schema import loads as own_loads
 from graph.schema import namespaces as of_strategies
 from graph.schema import pagination as connections
-from graph.schema import shards, stream, viewer
 from graph.schema.build import build_schema, export_schema
 from graph.schema.stream import Batch
 from persistence import errors
 from persistence.model import outcomes, plans, policy, records
-from persistence.planning import explanation
+from persistence.planning import explanation, scope
 from persistence.planning import proposal as proposal_records
 from persistence.planning import what_if as preflight
 from strategies import model
@@ -34,6 +34,7 @@ BEHIND: dict[str, type] = {
     "ShardKey": records.ShardKey,
     "Namespace": records.Namespace,
     "NamespacePolicy": policy.NamespacePolicy,
+    "RecurringFreeze": policy.RecurringFreeze,
     "FreezeWindow": policy.FreezeWindow,
     "BrokenRule": outcomes.BrokenRule,
     "PolicyViolation": outcomes.PolicyViolation,
@@ -42,6 +43,7 @@ BEHIND: dict[str, type] = {
     "ShardDiff": records.ShardDiff,
     "StreamHead": stream.Head,
     "ShardDiffBatch": Batch,
+    "ChangeBatch": change_stream.Batch,
     "BatchHead": stream.NewestKnown,
     "Viewer": viewer.Viewer,
     "ShardCounts": own_loads.Counts,
@@ -79,9 +81,11 @@ BEHIND: dict[str, type] = {
     "DrainBlocked": own.DrainBlocked,
     "DrainPreflight": preflight.DrainPreflight,
     "Move": proposal_records.Move,
+    "LeaderChange": proposal_records.LeaderChange,
     "MoveConnection": connections.Connection,
     "MoveEdge": Edge,
     "Violation": proposal_records.Violation,
+    "PlanScope": scope.PlanScope,
     "PlannedNamespace": proposal_records.PlannedNamespace,
     "NodeLoad": proposal_records.NodeLoad,
     "RebalanceProposal": proposal_records.Proposal,

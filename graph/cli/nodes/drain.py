@@ -11,7 +11,7 @@ from graph.cli.errors import ApiClient, Exit, Failure
 from graph.cli.lookups import unknown_node
 from graph.cli.nodes.shared import changed_node, node_fields, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_fields, print_json, print_status, print_table, printable
+from graph.cli.output import NOTHING, pluralized, print_fields, print_json, print_status, print_table, printable
 from graph.cli.plans import (
     LISTED,
     all_option,
@@ -121,17 +121,16 @@ def _first_page(answer: Json) -> Preflight:
 
 
 def _complete(api: ApiClient, answer: Json) -> Preflight:
-    """With the moves beyond the first page, of the plan that would be made if the node were DRAINING.
+    """With the moves beyond the first page, of the plan narrowed to vacating the node, as if it were DRAINING.
 
     The server would compute the plan once for each further page of a pre-flight; a simulation has them all at once.
     """
     if not answer["moves"]["pageInfo"]["hasNextPage"]:
         return _first_page(answer)
     node_id = answer["nodeId"]
-    supposed = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}]}
+    supposed = {"nodes": [{"nodeId": node_id, "status": str(NodeStatus.DRAINING)}], "vacate": [node_id]}
     simulated = api.execute("SimulateRebalance", {"input": supposed, "details": False})["simulateRebalance"]
-    moves = proposal_of(simulated["document"]).moves
-    return Preflight(answer, [move for move in moves if move.from_node_id == node_id])
+    return Preflight(answer, proposal_of(simulated["document"]).moves)
 
 
 def _how_to_insist(answer: Json) -> list[str]:
@@ -156,7 +155,8 @@ def _report(preflight: Preflight, done: Json | None, *, everything: bool, as_jso
     print_fields(node_fields(done["node"], done["change"]))
     if preflight.moves:
         print_status("Nothing has moved yet. To have its shards moved away, and then apply the plan:")
-        print_status(f"  {suggest_next('omnirelay mesh rebalance plan')}")
+        vacate = ("--vacate", done["node"]["nodeId"])
+        print_status(f"  {suggest_next('omnirelay mesh rebalance plan', *vacate)}")
 
 
 def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
@@ -166,8 +166,10 @@ def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
         print_moves(moves, everything=True)
         click.echo()
     elif moves:
-        counts = Counter((move.to_node_id, move.namespace) for move in moves)
-        print_table(_SUMMARY, [(*place, count) for place, count in sorted(counts.items())])
+        shards = Counter((move.to_node_id, move.namespace) for move in moves if move.changes_owner)
+        leads = Counter((_led_by(move), move.namespace) for move in moves if move.leader is not None)
+        rows = [(*place, shards[place], leads[place]) for place in sorted(shards.keys() | leads.keys())]
+        print_table((*_SUMMARY, "LEADS"), rows) if leads else print_table(_SUMMARY, [row[:-1] for row in rows])
         click.echo()
     if preflight.blockers:
         print_violations([read_violation(one) for one in preflight.blockers], everything=everything)
@@ -175,10 +177,16 @@ def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
     click.echo(_summary(preflight.answer))
 
 
+def _led_by(move: Move) -> str:
+    return NOTHING if move.leader is None or move.leader.to_node_id is None else move.leader.to_node_id
+
+
 def _summary(answer: Json) -> str:
     count, rest, blockers = answer["moveCount"], answer["remainingMoves"], len(answer["blockers"])
     owned = f"{answer['nodeId']} owns {pluralized(answer['shardCount'], 'shard')}"
-    if not answer["shardCount"]:
+    if answer["leaderCount"]:
+        owned = f"{owned} and leads {answer['leaderCount']:,}"
+    if not answer["shardCount"] and not answer["leaderCount"]:
         return f"{owned}."
     later = f", {rest:,} of them by a later plan" if rest else ""
     blocked = f"; {pluralized(blockers, 'problem')} in the way" if blockers else ""

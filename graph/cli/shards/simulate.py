@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Unpack
 
 import click
 
@@ -10,7 +10,15 @@ from graph.cli.errors import ApiClient
 from graph.cli.lookups import require_nodes
 from graph.cli.options import KEY_VALUE, KeyValue, Parsed, as_map, server_options
 from graph.cli.output import printable
-from graph.cli.plans import all_option, planning_input, planning_options, print_proposal, proposal_of, summary
+from graph.cli.plans import (
+    PlanningOptions,
+    all_option,
+    planning_input,
+    planning_options,
+    print_proposal,
+    proposal_of,
+    summary,
+)
 from graph.cli.progress import waiting
 from graph.client.address import Address
 from graph.client.records import Json
@@ -94,8 +102,6 @@ SUPPOSED_NODE: Final = Parsed("node", read_supposed_node)
 @server_options
 def simulate_rebalance(
     *,
-    namespace: tuple[str, ...],
-    max_moves: int | None,
     node: tuple[SupposedNode, ...],
     without: tuple[str, ...],
     strategy: str | None,
@@ -103,13 +109,16 @@ def simulate_rebalance(
     everything: bool,
     server: Address,
     as_json: bool,
+    **options: Unpack[PlanningOptions],
 ) -> None:
     """Show which shards would move if the mesh were different. Nothing is kept, and nothing moves.
+
+    Nodes of --vacate, --zone and --region are supposed to be DRAINING, and only their shards to move.
 
     With --json the document that a plan would have.
     """
     given: Json = {
-        **planning_input(namespace, max_moves),
+        **planning_input(options),
         "nodes": _nodes(node, without),
         "strategy": strategy,
         "strategyParameters": {name: parameter_value(value) for name, value in as_map(parameter).items()},

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     BigInteger,
+    Boolean,
     ColumnElement,
     CompoundSelect,
     ScalarSelect,
@@ -56,6 +57,8 @@ from persistence.postgres.tables.history import CHANGES
 
 # The member's name is part of the statement: as a parameter it would not match the indexed expression.
 PLAN_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'plan'"))
+
+_NODE_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'node'"))
 
 
 def _of_one_namespace(name: str) -> ColumnElement[bool]:
@@ -133,9 +136,9 @@ class _Changes(PagedList[Change]):
         descending: bool,
     ) -> Candidates:
         columns = [CHANGES.c[name] for name in _COMPARED]
-        rows = select(*columns, PLAN_OF_CHANGE.label("plan"))
+        rows = select(*columns, PLAN_OF_CHANGE.label("plan"), _NODE_OF_CHANGE.label("node"))
         merged = self._merged(rows, used, lead, shape, limit, descending=descending)
-        matches = conditions(_restrictions(merged.c, merged.c.plan), tuple(rest))
+        matches = conditions(_restrictions(merged.c, merged.c.plan, merged.c.node), tuple(rest))
         return Candidates(select(merged), (merged.c.id,), matches, limit)
 
     def _merged(
@@ -171,8 +174,8 @@ _KINDS: Final = func.cardinality(bindparam("where_kinds", type_=ARRAY(Text)))
 
 _MERGED: Final = frozenset({"namespace", "kinds"})
 
-_COMPARED: Final = ("id", "kind", "actor", "change_ticket", "namespaces", "committed_at")
-"""Columns that the fields of a filter are compared with; and the plan."""
+_COMPARED: Final = ("id", "kind", "actor", "reason", "change_ticket", "forced", "namespaces", "committed_at")
+"""Columns that the fields of a filter are compared with; and the plan, and the node."""
 
 
 def _without_cursors(shape: PageShape) -> PageShape:
@@ -218,7 +221,17 @@ _NEAR: Final = literal_column("500", BigInteger)
 """Rows."""
 
 
-def _restrictions(columns: Any, plan: ColumnElement[Any]) -> dict[str, Restriction]:
+def _contain(*columns: ColumnElement[Any]) -> Restriction:
+    """One of them contains the text, letters from A to Z of either case: others depend on the locale of a database."""
+
+    def restriction(name: str) -> ColumnElement[bool]:
+        wanted = func.lower(bindparam(name, type_=Text()).collate("C"))
+        return or_(*(func.strpos(func.lower(column.collate("C")), wanted) > 0 for column in columns))
+
+    return restriction
+
+
+def _restrictions(columns: Any, plan: ColumnElement[Any], node: ColumnElement[Any]) -> dict[str, Restriction]:
     """Over the columns of changes, or of what is merged from them."""
     return {
         "namespace": of_namespace if columns is CHANGES.c else contains_item(columns.namespaces),
@@ -226,6 +239,9 @@ def _restrictions(columns: Any, plan: ColumnElement[Any]) -> dict[str, Restricti
         "change_ticket": equals_text(columns.change_ticket),
         "kinds": one_of(columns.kind),
         "plan_id": lambda name: bindparam(name, type_=Text()) == plan,
+        "node_id": lambda name: bindparam(name, type_=Text()) == node,
+        "forced": lambda name: columns.forced.is_not(None) == bindparam(name, type_=Boolean),
+        "search": _contain(columns.reason, columns.actor, columns.change_ticket, columns.forced),
         "up_to_id": at_most(columns.id),
         "since": lambda name: columns.id > _id_before(name),
         "until": lambda name: columns.id <= _id_before(name),
@@ -238,8 +254,8 @@ def _list(columns: Sequence[Any], read: Callable[[Sequence[Any]], Sequence[Any]]
         CHANGES,
         CHANGES.c.id,
         read,
-        _restrictions(CHANGES.c, PLAN_OF_CHANGE),
-        leads=("plan_id", "change_ticket", "actor", "kinds", "namespace"),
+        _restrictions(CHANGES.c, PLAN_OF_CHANGE, _NODE_OF_CHANGE),
+        leads=("plan_id", "node_id", "change_ticket", "actor", "kinds", "namespace"),
         bounds=("up_to_id", "since", "until"),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from graph.operations import operation
 from persistence.model.records import Shard
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, CHANGES
@@ -32,15 +33,17 @@ async def test_a_node_is_registered_with_its_defaults(api: Api) -> None:
         "changeTicket": "CHG-42",
         "version": "1",
         "shardCount": 0,
+        "leaderCount": 0,
     }
 
 
 async def test_a_node_is_shown_as_it_was_registered_and_with_the_shards_it_owns(api: Api, mesh: Mesh) -> None:
     given = {"region": "eu", "zone": "eu-1", "labels": {"disk": "ssd"}, "weight": 3, "status": "CORDONED"}
     await registered(api, "node-a", **given)
-    await mesh.create(new("1", "node-a"), new("2", "node-a"), new("3", "node-b"))
+    leads = {"leader_id": "node-a"}
+    await mesh.create(new("1", "node-a", **leads), new("2", "node-a"), *(new(n, "node-b", **leads) for n in "345"))
     node = await ask(api, "NodeDetails", nodeId="node-a")
-    assert node.items() >= {**given, "shardCount": 2, "version": "1"}.items()
+    assert node.items() >= {**given, "shardCount": 2, "leaderCount": 4, "version": "1"}.items()
     assert await ask(api, "NodeDetails", nodeId="node-b") is None
 
 
@@ -168,6 +171,7 @@ async def test_draining_says_first_where_the_shards_will_go(api: Api, mesh: Mesh
         "fromNodeId": "node-a",
         "toNodeId": "node-b",
         "reason": "OWNER_DRAINING",
+        "leader": None,
     }
     drained = await change(api, "DrainNode", nodeId="node-a", expectedVersion=1)
     assert (drained["__typename"], drained["node"]["status"]) == ("NodeDrained", "DRAINING")
@@ -181,6 +185,77 @@ async def test_a_drained_node_is_vacated_by_a_plan_and_can_be_removed(api: Api, 
     await change(api, "DrainNode", nodeId="node-a", expectedVersion=1)
     await applied(api, await planned(api))
     assert {shard.owner_node_id for shard in (await mesh.table()).values()} == {"node-b"}
+    await marked(api, "node-a", "REMOVED")
+
+
+async def test_the_plan_narrowed_to_a_drained_node_moves_what_the_drain_counted(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", "node-c")
+    await mesh.create(*(new(f"{number:02}", "node-a" if number < 5 else "node-b") for number in range(40)))
+    counted = await ask(api, "DrainPreflight", nodeId="node-a")
+    await change(api, "DrainNode", nodeId="node-a", expectedVersion=1)
+    plan = (await change(api, "PlanRebalance", vacate=["node-a"]))["plan"]
+    assert plan["moveCount"] == counted["moveCount"] == 5
+    assert plan["proposal"]["scope"] == {"vacate": ["node-a"], "onlyReasons": []}
+    assert plan["proposal"]["moves"]["nodes"] == [one | {"restore": None} for one in counted["moves"]["nodes"]]
+    assert (await planned(api))["moveCount"] > 5
+
+
+async def test_a_drain_of_several_nodes_or_of_a_zone_is_looked_at_as_one(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", "node-c")
+    for node_id in ("node-a", "node-b"):
+        await change(api, "UpdateNode", nodeId=node_id, expectedVersion=1, zone="z1", region="eu")
+    await mesh.create(*(new(f"{number:02}", "node-a" if number < 5 else "node-b") for number in range(12)))
+    several = await ask(api, "DrainPreflight", nodeIds=["node-b", "node-a"])
+    assert (several["nodeIds"], several["nodeId"], several["moveCount"]) == (["node-a", "node-b"], "node-a", 12)
+    for place in ({"zone": "z1"}, {"zone": "eu/z1"}, {"region": "eu"}, {"nodeId": "node-a", "nodeIds": ["node-b"]}):
+        assert await ask(api, "DrainPreflight", **place) == several
+    drain = operation("DrainPreflight")
+    assert (await api.error(drain, zone="z9"))["code"] == "INVALID_ARGUMENT"
+    assert (await api.error(drain))["code"] == "INVALID_ARGUMENT"
+    assert (await api.error(drain, nodeIds=["node-a", "nobody"]))["code"] == "NOT_FOUND"
+
+
+async def test_plans_are_narrowed_to_reasons_and_places_and_balanced_by_a_threshold(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", zone="z1")
+    await registered(api, "node-c", zone="z2")
+    await mesh.create(*(new(f"{number:02}", "node-a" if number < 30 else "node-c") for number in range(40)))
+    await marked(api, "node-a", "DOWN")
+    down = await planned(api, onlyReasons=["OWNER_DOWN"])
+    assert (down["moveCount"], down["proposal"]["scope"]) == (30, {"vacate": [], "onlyReasons": ["OWNER_DOWN"]})
+    simulated = await ask(api, "SimulateRebalance", input={"zones": ["z2"]})
+    assert (simulated["moveCount"], simulated["scope"]["vacate"]) == (10, ["node-c"])
+    refused = await change(api, "PlanRebalance", threshold=10)
+    (error,) = refused["errors"]
+    assert error["field"] == "threshold"
+    assert error["message"] == (
+        "is for strategies that keep owners, such as sticky; rendezvous places the shards of billing: name the "
+        "namespaces to balance"
+    )
+    assert (await change(api, "PlanRebalance", vacate=["node-b"]))["errors"][0]["field"] == "vacate"
+    assert (await change(api, "PlanRebalance", zones=["z9"]))["errors"][0]["field"] == "zones[0]"
+    sticky = {"name": "billing", "strategy": "sticky", "expectedVersion": 1, "change": BY_ALICE}
+    await api.field(operation("ConfigureNamespace"), input=sticky)
+    await marked(api, "node-a", "ACTIVE")
+    assert (await planned(api))["moveCount"] == 0
+    balanced = await planned(api, threshold=10)
+    assert (balanced["moveCount"], balanced["proposal"]["threshold"], balanced["proposal"]["scope"]) == (15, 10, None)
+
+
+async def test_a_node_that_only_leads_is_drained_vacated_and_removed_like_an_owner(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", "node-c")
+    await mesh.create(*(new(str(number), "node-b", leader_id="node-a") for number in range(4)))
+    in_use = await change(api, "UpdateNode", nodeId="node-a", expectedVersion=1, status="REMOVED")
+    assert (in_use["__typename"], in_use["node"]["leaderCount"]) == ("NodeInUse", 4)
+    assert in_use["message"] == "node node-a still leads 4 shards; drain it, and apply a plan that vacates it"
+    preflight = await ask(api, "DrainPreflight", nodeId="node-a")
+    assert (preflight["shardCount"], preflight["leaderCount"], preflight["moveCount"]) == (0, 4, 4)
+    assert {one["leader"]["fromNodeId"] for one in preflight["moves"]["nodes"]} == {"node-a"}
+    await change(api, "DrainNode", nodeId="node-a", expectedVersion=1)
+    explained = await ask(api, "ExplainShard", namespace="billing", shardId="0")
+    assert "node-a is DRAINING" in explained["summary"] or explained["move"]["reason"] == "PLACEMENT_CHANGED"
+    assert explained["move"]["leader"]["fromNodeId"] == "node-a"
+    await applied(api, await planned(api))
+    assert all(shard.leader_id == shard.owner_node_id for shard in (await mesh.table()).values())
     await marked(api, "node-a", "REMOVED")
 
 
@@ -215,6 +290,7 @@ async def shard(api: Api, mesh: Mesh) -> Shard:
 
 COUNTING = (
     "{ nodes { nodes { shardCount } } }",
+    "{ nodes { nodes { leaderCount } } }",
     "{ nodes { edges { node { ...counted } } } } fragment counted on Node { count: shardCount }",
     '{ node(nodeId: "node-a") { ... { ... on Node { shardCount } } } }',
     'query ($is: Boolean = true) { node(nodeId: "node-a") { shardCount @include(if: $is) } }',
@@ -228,7 +304,7 @@ NOT_COUNTING = (
 @pytest.mark.parametrize("query", [*COUNTING, *NOT_COUNTING])
 async def test_shards_of_nodes_are_counted_where_the_count_is_selected(api: Api, mesh: Mesh, query: str) -> None:
     await registered(api, "node-a")
-    await mesh.create(new("1", "node-a"), new("2", "node-a"))
+    await mesh.create(new("1", "node-a", leader_id="node-a"), new("2", "node-a", leader_id="node-a"))
     with statements() as sent:
         answer = await api.data(query)
     assert (": 2}" in str(answer)) is (query in COUNTING)

@@ -7,6 +7,7 @@ from typing import Any
 from graph.operations import operation
 from persistence.commands.nodes import UpdateNode
 from persistence.errors import StoreUnavailable
+from persistence.model.policy import NamespacePolicy
 from persistence.model.records import NodeStatus
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import BY_ALICE, one_shard
@@ -43,12 +44,14 @@ async def test_a_node_that_is_not_registered_is_warned_of_once_with_the_one_that
             "field": "shards[0].leaderId",
             "message": "node-ue-1 is not registered; did you mean node-eu-1?",
             "suggestion": "node-eu-1",
+            "namespace": None,
         },
         {
             "code": "NODE_NOT_REGISTERED",
             "field": "shards[2].ownerNodeId",
             "message": "elsewhere is not registered",
             "suggestion": None,
+            "namespace": None,
         },
     ]
 
@@ -86,3 +89,19 @@ async def test_a_change_that_is_made_is_answered_where_the_nodes_cannot_be_read(
     monkeypatch.setattr(type(mesh.store.nodes), "statuses", statuses)
     assert await created(api, {"ownerNodeId": "node-a"}) == []
     assert await mesh.shard("s0") is not None
+
+
+async def test_where_it_is_required_the_refusal_names_what_may_have_been_meant(api: Api, mesh: Mesh) -> None:
+    await registered(mesh, node_eu_1=NodeStatus.ACTIVE)
+    await mesh.configure(expected=1, policy=NamespacePolicy(owners_must_be_registered=True))
+    shard = {"namespace": "billing", "shardId": "s1", "ownerNodeId": "node-ue-1", "leaderId": "elsewhere"}
+    answer = await api.field(operation("CreateShards"), input={"shards": [shard], "change": BY_ALICE})
+    assert answer["__typename"] == "PolicyViolation"
+    assert [(one["rule"], one["actual"], one["remedy"]) for one in answer["violations"]] == [
+        (
+            "REGISTRATION_REQUIRED",
+            "node-ue-1 as owner, which is not registered",
+            "Did you mean node-eu-1? Name one, or register it first.",
+        ),
+        ("REGISTRATION_REQUIRED", "elsewhere as leader, which is not registered", "Name one, or register it first."),
+    ]

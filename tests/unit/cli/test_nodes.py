@@ -27,6 +27,7 @@ def node(**fields: Any) -> Json:
         "changeTicket": None,
         "version": "3",
         "shardCount": 700,
+        "leaderCount": 0,
         "createdAt": "2026-01-01T00:00:00Z",
         "updatedAt": "2026-01-02T00:00:00Z",
     } | fields
@@ -45,6 +46,7 @@ def preflight(count: int, *, more: bool = False, blockers: int = 0) -> Json:
             "fromNodeId": "node-1",
             "toNodeId": "node-2",
             "reason": "OWNER_DRAINING",
+            "leader": None,
         }
         for number in range(min(count, 500))
     ]
@@ -52,6 +54,7 @@ def preflight(count: int, *, more: bool = False, blockers: int = 0) -> Json:
     return {
         "nodeId": "node-1",
         "shardCount": count + blockers,
+        "leaderCount": 0,
         "moveCount": count,
         "remainingMoves": 0,
         "moves": {"nodes": moves, "pageInfo": {"hasNextPage": more, "endCursor": None}},
@@ -116,7 +119,10 @@ def test_a_drain_of_many_shards_is_summed_up_by_target_with_every_move_counted(m
         "",
         "node-1 owns 700 shards: 700 to be moved away.",
     ]
-    assert script.given("SimulateRebalance") == {"nodes": [{"nodeId": "node-1", "status": "DRAINING"}]}
+    assert script.given("SimulateRebalance") == {
+        "nodes": [{"nodeId": "node-1", "status": "DRAINING"}],
+        "vacate": ["node-1"],
+    }
 
 
 def test_a_drain_in_json_has_every_move(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +164,7 @@ def test_a_drain_at_a_given_version_does_not_read_the_node(monkeypatch: pytest.M
     answer = omnirelay("mesh", "nodes", "drain", "node-1", "--expected-version", 2, "--accept-blockers", *WHY)
     assert (answer.exit, script.asked) == (Exit.OK, ["DrainNode"])
     assert script.given("DrainNode")["acceptBlockers"] is True
-    assert answer.err.endswith("  omnirelay mesh rebalance plan --reason 'more room' --actor ops\n")
+    assert answer.err.endswith("  omnirelay mesh rebalance plan --vacate node-1 --reason 'more room' --actor ops\n")
 
 
 def test_a_drain_is_done_although_not_all_that_would_move_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

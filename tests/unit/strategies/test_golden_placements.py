@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from strategies.registry import BUILT_IN
-from tests.support.golden_placements import DOCUMENT, check_case, check_keys, check_scores, check_sequence
+from tests.support.golden_placements import (
+    DOCUMENT,
+    check_case,
+    check_keeping,
+    check_keys,
+    check_scores,
+    check_sequence,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,6 +47,12 @@ def test_every_placement_is_that_of_the_file_in_any_order(case: Mapping[str, Any
 @pytest.mark.parametrize("sequence", DOCUMENT["sequences"], ids=named)
 def test_changes_of_the_nodes_lead_where_the_file_says(sequence: Mapping[str, Any]) -> None:
     check_sequence(sequence, Random(3))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("case", DOCUMENT["keeping"], ids=lambda case: case["about"])
+def test_what_becomes_of_present_owners_is_what_the_file_says_in_any_order(case: Mapping[str, Any], seed: int) -> None:
+    check_keeping(case, Random(seed))
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1", "random"])

@@ -18,7 +18,7 @@ from tests.support.fake_strategies import Mixed
 
 REGISTRY = Registry()
 NAMES = [strategy.name for strategy in BUILT_IN]
-KNOWN = "known are jump, locality, maglev, rendezvous, ring"
+KNOWN = "known are jump, locality, maglev, rendezvous, ring, sticky"
 
 
 class Named(Mixed):
@@ -28,7 +28,7 @@ class Named(Mixed):
 
 
 def test_the_strategies_are_those_of_the_design() -> None:
-    assert NAMES == ["rendezvous", "ring", "locality", "maglev", "jump"]
+    assert NAMES == ["rendezvous", "ring", "locality", "maglev", "jump", "sticky"]
     assert [strategy.name for strategy in REGISTRY] == NAMES
     assert DEFAULT_STRATEGY == "rendezvous"
 

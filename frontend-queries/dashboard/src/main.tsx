@@ -1,0 +1,21 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { Provider } from "urql";
+
+import { client } from "./api/client.js";
+import { start } from "./api/live.js";
+import { App } from "./app.js";
+import { applyTheme } from "./lib/settings.js";
+import "./styles/tokens.css";
+import "./styles/base.css";
+
+applyTheme();
+start();
+
+createRoot(document.getElementById("root") as HTMLElement).render(
+  <StrictMode>
+    <Provider value={client}>
+      <App />
+    </Provider>
+  </StrictMode>,
+);
