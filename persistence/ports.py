@@ -64,6 +64,10 @@ class Stamped(Generic[T]):
     position: StreamPosition
 
 
+CONFIGURATIONS: Final = 100
+"""Changes of a configuration that are read at once."""
+
+
 class UnitOfWork(Protocol):
     """One decision and, if it comes to that, one change. What is read is of one snapshot, and nothing is locked.
 
@@ -92,6 +96,14 @@ class UnitOfWork(Protocol):
 
     async def last_node_change(self, node_id: str) -> Change | None:
         """The newest change of a node."""
+        ...
+
+    async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
+        """The changes of a namespace's configuration after that version, newest first; of very many the newest."""
+        ...
+
+    async def node_changes(self, node_id: str, version: int) -> Sequence[Change]:
+        """The same of a node."""
         ...
 
     async def barrier(self) -> None:
@@ -299,6 +311,13 @@ class HistoryReader(Protocol):
         the floor of history, or than the last `OWNER_SEARCHED` changes of the shard."""
         ...
 
+    async def window_use(
+        self, namespace: str, seconds: int, most: int, *, involuntary: bool
+    ) -> tuple[int, datetime | None]:
+        """How many moves the last so many seconds have seen, counted up to `most`, and when the oldest of those was
+        made; with `involuntary` ones or without."""
+        ...
+
     async def revision_at(self, time: datetime) -> int:
         """The newest revision there was then, 0 if there was none. A later call may give more for the current time."""
         ...
@@ -318,6 +337,10 @@ class ChangeReader(Protocol):
 
     async def of_revisions(self, revisions: Collection[int]) -> Mapping[int, Change]:
         """The change that made each revision. A revision that history does not have, or not any more, is missing."""
+        ...
+
+    async def counted_before(self, times: Sequence[datetime]) -> Sequence[tuple[int, int]]:
+        """How many changes were committed before each time, and the newest revision then."""
         ...
 
     async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:

@@ -7,13 +7,13 @@ import strawberry
 
 from graph.execution.context import Info
 from graph.schema.arguments import NamespaceName, json_object, missing
+from graph.schema.broken_rules import BrokenRule
 from graph.schema.enums import StayReason
 from graph.schema.namespaces import Namespace
 from graph.schema.node_mutations import labels_of
 from graph.schema.nodes import LABELS, NODE_ID, REGION, WEIGHT, ZONE
 from graph.schema.plan_mutations import MOST_MOVES_TO_PLAN, NAMESPACES_TO_PLAN, NarrowingFields, plan_request
 from graph.schema.proposals import Move, Violation
-from graph.schema.results import BrokenRule
 from graph.schema.scalars import JSON
 from persistence.model.fields import check_identifiers
 from persistence.model.outcomes import NotFound
