@@ -16,7 +16,7 @@ from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, Plan
 from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import Change, ConfigurationChange, Namespace, Node, NodeStatus, ShardKey
 from persistence.planning import lifecycle
-from persistence.planning.lifecycle import is_limited
+from persistence.planning.waves import is_limited
 from persistence.ports import CONFIGURATIONS
 from tests.reference.commit import committed
 from tests.reference.tables import Clock, Memory, Tables
