@@ -85,11 +85,15 @@ class Exit(IntEnum):
 
 @dataclass
 class Failure(Exception):
-    """Ends a command: what happened, to what, and then what to do about it."""
+    """Ends a command: what happened, to what, and then what to do about it.
+
+    `document` is what the API answered with a refusal: where JSON is wanted, it is the output.
+    """
 
     exit: Exit
     message: str
     advice: Sequence[str] = ()
+    document: Json | None = None
 
     def __str__(self) -> str:
         return "\n".join([self.message, *self.advice])
@@ -212,6 +216,7 @@ def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
         _EXITS.get(answer["__typename"], Exit.REFUSED),
         f"Refused: {answer['message']}.",
         [*(details[:_LISTED] if len(details) > 1 else ()), *more, *advice],
+        answer,
     )
 
 
