@@ -96,6 +96,13 @@ class MemoryUnitOfWork:
         changes = reversed(self._tables.changes)
         return next((one for one in changes if one.configuration and one.configuration.node_id == node_id), None)
 
+    async def changed_fields(self, since: Mapping[ShardKey, int]) -> Mapping[ShardKey, Sequence[str]]:
+        rows = [row for row in self._tables.history if row.key in since and row.version > since[row.key]]
+        return {
+            key: sorted({name for row in rows if row.key == key for name in row.changed_fields})
+            for key in {row.key for row in rows}
+        }
+
     async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
         return self._configured(version, lambda configuration: configuration.namespace == namespace)
 
