@@ -84,7 +84,7 @@ async def _file(request: Request) -> Response:
     file = _files().get(request.path_params["name"])
     if file is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
-    accepted = _accepted(request.headers.get("accept-encoding", ""))
+    accepted = accepted_encodings(request.headers.get("accept-encoding", ""))
     encoding = next((name for name, _ in _ENCODINGS if name in accepted and name in file.contents), "")
     headers = {**_FILE_HEADERS, **({"content-encoding": encoding} if encoding else {})}
     return Response(file.contents[encoding], headers=headers, media_type=file.media_type)
@@ -116,7 +116,7 @@ def _files() -> Mapping[str, _File]:
     return files
 
 
-def _accepted(header: str) -> frozenset[str]:
+def accepted_encodings(header: str) -> frozenset[str]:
     """The encodings that a client takes. https://www.rfc-editor.org/rfc/rfc9110#name-accept-encoding"""
     names = set()
     for part in header.lower().split(","):
