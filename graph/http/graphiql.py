@@ -28,9 +28,9 @@ _ASSETS: Final = Path(__file__).parent / "graphiql_assets"
 # Scripts and workers only from files of this server. Style elements are written by scripts of the page, which know the
 # nonce; the editor places each line by a style attribute in HTML, and its style sheet holds small images.
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; style-src-elem 'self' 'nonce-{nonce}'; "
-    "style-src-attr 'unsafe-inline'; font-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
+    "style-src-elem 'self' 'nonce-{nonce}'; style-src-attr 'unsafe-inline'; font-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 _NONCE_BYTES: Final = 16
@@ -59,7 +59,10 @@ class Tab:
 TABS: Final = (
     Tab("ListShards", '{\n  "filter": { "namespace": "orders" },\n  "first": 20\n}'),
     Tab("ShardWithHistory", '{\n  "namespace": "orders",\n  "shardId": "orders-007"\n}'),
-    Tab("WatchShards", '{\n  // Every change from now on; with a cursor of ListShards, everything since then first.\n  "after": null\n}'),
+    Tab(
+        "WatchShards",
+        '{\n  // From now on; with a cursor of ListShards, everything since then first.\n  "after": null\n}',
+    ),
     Tab(
         "UpdateShard",
         """{

@@ -62,6 +62,7 @@ export function follow(url: string, headers: Record<string, unknown> | undefined
     url,
     connectionParams: headers,
     retryAttempts: Number.MAX_SAFE_INTEGER,
+    shouldRetry: () => true, // a server that is down refuses connections, which is no close; fatal closes end it before
     retryWait: (attempts) => new Promise((resolve) => setTimeout(resolve, Math.min(LONGEST_WAIT_MS, 250 * 2 ** attempts))),
     on: {
       connected: () => {
@@ -144,5 +145,5 @@ function takesCursor(query: string): boolean {
 
 function readable(cause: unknown): unknown {
   if (cause instanceof CloseEvent) return new Error(`the server closed the connection: ${cause.code} ${cause.reason}`.trim());
-  return cause;
+  return cause instanceof Event ? new Error("the server cannot be reached") : cause;
 }

@@ -60,6 +60,7 @@ if (container !== null) {
       shouldPersistHeaders={false}
       showPersistHeadersSettings={false}
       inputValueDeprecation
+      defaultEditorToolsVisibility="variables"
     >
       <GraphiQL.Footer>
         <SharedHeaders />
