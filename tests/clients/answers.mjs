@@ -72,7 +72,7 @@ const CLIENTS = {
     }),
   async package() {
     try {
-      const { head } = await overEventStream({ url }).request({ text }, {});
+      const { head } = await overEventStream({ url }).request(text, {});
       return { revision: head.revision };
     } catch (error) {
       return { message: error.message, codes: [error.code] };

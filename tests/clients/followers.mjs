@@ -47,7 +47,7 @@ const FOLLOWERS = {
       });
     subscribe();
   },
-  /** Resumes by itself, by Last-Event-ID. A connection that is refused is no reason to give up, for this program. */
+  /** Resumes by itself, by Last-Event-ID. */
   eventsource() {
     const query = encodeURIComponent("subscription { shardDiffs { cursor diffs { revision } } }");
     const source = new EventSource(`${url}?query=${query}`);
@@ -57,7 +57,7 @@ const FOLLOWERS = {
       isOpen = true;
       tell("revisions", ...JSON.parse(data).data.shardDiffs.diffs.map(({ revision }) => revision));
     });
-    source.addEventListener("error", (e) => { console.error("ERR", e.code, e.message, source.readyState);
+    source.addEventListener("error", () => {
       if (isOpen) tell("lost");
       isOpen = false;
     });
@@ -69,4 +69,5 @@ const FOLLOWERS = {
   },
 };
 
+setInterval(() => {}, 2 ** 30); // what a client waits with before it connects anew need not keep a program running
 await FOLLOWERS[name]();

@@ -252,7 +252,7 @@ async def answers(address: str, document: str) -> dict[str, Any]:
 async def test_each_client_reads_what_a_query_is_answered() -> None:
     async with mesh_at() as (address, mesh):
         await mesh.create(new("a"))
-        assert await answers(address, HEAD) == dict.fromkeys(CLIENTS, {"revision": "1"})
+        assert await answers(address, HEAD) == {name: {"revision": "1"} for name in CLIENTS}
 
 
 async def test_each_client_hears_why_a_document_is_refused() -> None:
