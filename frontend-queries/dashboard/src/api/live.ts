@@ -114,6 +114,7 @@ async function followForever(): Promise<void> {
 async function followOnce(): Promise<void> {
   follower = followShards<ShardOnMapFragment, MeshDiff>({
     transport,
+    exact: false, // the store takes no record that is older than the one it has
     after: cursor, // of what is shown already, where another token goes on
     documents: {
       list: MeshShards,
