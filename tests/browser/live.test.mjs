@@ -45,6 +45,7 @@ test("a move is shown as it happens: in the ticker with who and why, on the map,
 test("a pause holds the list still, and resuming shows all that came", async () => {
   const page = await browser.page(server, { height: 1_000 });
   await open(page, server, "/live?ns=orders");
+  await page.waitForSelector(".live-row");
   await page.keyboard.press("p");
   const before = await revisions(page);
   const moved = [];

@@ -141,6 +141,7 @@ export function MeshMap(props: MapProps) {
   const position = positionOf(layout, cells, chosenRow);
   return (
     <div className="map" ref={frame}>
+      {layout.isDense && <p className="dense quiet">{words.density}</p>}
       <div
         className="map-area"
         style={{ height: layout.height }}
