@@ -6,6 +6,7 @@ is, table by table, as a JSON merge patch is (RFC 7396); `defaults` stands for i
 """
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -27,7 +28,13 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from persistence.model.fields import did_you_mean
-from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespaceConfiguration, NamespacePolicy
+from persistence.model.policy import (
+    DEFAULT_POLICY,
+    FreezeWindow,
+    NamespaceConfiguration,
+    NamespacePolicy,
+    RecurringFreeze,
+)
 from persistence.secret_files import SecretExposed, require_hidden
 from strategies.registry import DEFAULT_STRATEGY
 
@@ -53,6 +60,18 @@ class FreezeDeclaration(BaseModel):
     reason: str
 
 
+class RecurringFreezeDeclaration(BaseModel):
+    """`[[namespaces.orders.policy.recurringFreezes]]`."""
+
+    model_config = _STRICT
+
+    schedule: str
+    duration: str
+    time_zone: str
+    reason: str
+    until: AwareDatetime | None = None
+
+
 class PolicyDeclaration(BaseModel):
     """What is left out stays as it is: of a default only the type counts here."""
 
@@ -68,12 +87,16 @@ class PolicyDeclaration(BaseModel):
     involuntary_moves_limited: bool = DEFAULT_POLICY.involuntary_moves_limited
     owners_must_be_registered: bool = DEFAULT_POLICY.owners_must_be_registered
     freezes: list[FreezeDeclaration] = []
+    recurring_freezes: list[RecurringFreezeDeclaration] = []
 
     def merged(self, policy: NamespacePolicy) -> NamespacePolicy:
         """The policy with what is declared, and otherwise as it is. A declared list is the list."""
         declared = {name: getattr(self, name) for name in self.model_fields_set}
         if "freezes" in declared:
             declared["freezes"] = tuple(FreezeWindow(**dict(freeze)) for freeze in self.freezes)
+        if "recurring_freezes" in declared:
+            recurring = tuple(RecurringFreeze(**dict(freeze)) for freeze in self.recurring_freezes)
+            declared["recurring_freezes"] = recurring
         return replace(policy, **declared)
 
 
@@ -187,6 +210,13 @@ class Settings(BaseModel):
         ("127.0.0.1", "localhost", "[::1]"),
         description=(
             "Host names a request may be addressed to, probes and metrics excepted; as a variable, separated by commas."
+        ),
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (),
+        description=(
+            "Origins whose pages may use the API from a browser beside the server's own, as `https://ops.example.com`; "
+            "`*` for any, with authentication only."
         ),
     )
     database_url: str | None = Field(
@@ -311,10 +341,18 @@ class Settings(BaseModel):
             raise ValueError("must be a loopback address such as 127.0.0.1: authentication is not configured")
         return host
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", mode="before")
     @classmethod
-    def _separated(cls, hosts: object) -> object:
-        return [host.strip() for host in hosts.split(",")] if isinstance(hosts, str) else hosts
+    def _separated(cls, values: object) -> object:
+        return [value.strip() for value in values.split(",") if value.strip()] if isinstance(values, str) else values
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...], known: ValidationInfo) -> tuple[str, ...]:
+        """As browsers write them: without the port that is the scheme's own."""
+        if "*" in origins and not any(known.data.get(name) is not None for name in _KEYS):
+            raise ValueError("must not be * while authentication is not configured: any page could write")
+        return tuple(dict.fromkeys(map(_origin, origins)))
 
     @field_validator("database_url")
     @classmethod
@@ -408,3 +446,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not TOML: {error}") from error
     except RecursionError as error:
         raise SettingsError(f"{path}: not TOML: it is nested too deeply") from error
+
+
+_ORIGIN: Final = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?/?", re.ASCII)
+
+_OWN_PORTS: Final = {"http": "80", "https": "443"}
+
+
+def _origin(text: str) -> str:
+    """Raises ValueError for what is none."""
+    parts = _ORIGIN.fullmatch(text.lower())
+    if text == "*":
+        return text
+    if parts is None:
+        raise ValueError(f"must be origins such as https://ops.example.com, without a path: {text[:100]!a} is none")
+    scheme, host, port = parts.groups()
+    return f"{scheme}://{host}" if port in {None, _OWN_PORTS[scheme]} else f"{scheme}://{host}:{int(port)}"

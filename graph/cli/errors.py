@@ -12,7 +12,16 @@ from typing import Any, Final, Self
 
 from graph.cli.output import made_by, print_status, printable
 from graph.client.credentials import TokenUnusable
-from graph.client.errors import AnswerLost, ClientError, NotGraphQL, OperationRefused, ServerUnreachable
+from graph.client.errors import (
+    AnswerLost,
+    AnswerMalformed,
+    ClientError,
+    ConnectionLost,
+    NotGraphQL,
+    OperationRefused,
+    ProtocolBroken,
+    ServerUnreachable,
+)
 from graph.client.http import Requests
 from graph.client.records import Json
 from persistence.model.policy import broken_rule_message
@@ -67,6 +76,7 @@ class Exit(IntEnum):
         "A place in the stream cannot be served: COMPACTED, EPOCH_MISMATCH, FUTURE_CURSOR, FUTURE_REVISION.",
     )
     DENIED = 7, "The server wants a token, does not take the one it got, or that does not allow this."
+    OTHER_VERSION = 8, "The server speaks otherwise than this program: one of them is older, or it is another program."
     INTERNAL = 70, "A defect, here or in the server. Report it."
     INTERRUPTED = 130, "Interrupted by Ctrl-C. `watch` and `serve` end with 0 then: that is how they are stopped."
     PIPE_CLOSED = 141, "Whoever read the output stopped reading, as `head` does."
@@ -111,9 +121,9 @@ _MEANINGS: Final[Mapping[str, tuple[Exit, Sequence[str]]]] = {
     "COMMIT_UNKNOWN": (Exit.UNAVAILABLE, ()),
     "FENCED": (Exit.UNAVAILABLE, ()),
     "SCHEMA_OUT_OF_DATE": (Exit.UNAVAILABLE, ()),
-    "GRAPHQL_PARSE_FAILED": (Exit.INTERNAL, [UPDATE_THE_OLDER]),
-    "GRAPHQL_VALIDATION_FAILED": (Exit.INTERNAL, [UPDATE_THE_OLDER]),
-    "OPERATION_NOT_FOUND": (Exit.INTERNAL, [UPDATE_THE_OLDER]),
+    "GRAPHQL_PARSE_FAILED": (Exit.OTHER_VERSION, [UPDATE_THE_OLDER]),
+    "GRAPHQL_VALIDATION_FAILED": (Exit.OTHER_VERSION, [UPDATE_THE_OLDER]),
+    "OPERATION_NOT_FOUND": (Exit.OTHER_VERSION, [UPDATE_THE_OLDER]),
 }
 
 
@@ -134,12 +144,22 @@ def _failure(error: ClientError, if_broken_off: str) -> Failure:
             advice = "Start one with 'omnirelay serve', or say where it is with --server or OMNIRELAY_SERVER."
         case NotGraphQL(busy=True):
             advice = "It may be starting: try again."
+        case NotGraphQL(between=True):
+            advice = (
+                "A proxy in between may not let this host or this caller through: name the server as the proxy knows "
+                "it (--server), or go around the proxy of the environment with NO_PROXY."
+            )
         case NotGraphQL():
             advice = "Is that address an OmniRelay server's? See --server."
         case TokenUnusable():
             return Failure(Exit.DENIED, str(error), [_GIVE_A_GOOD_ONE])
         case AnswerLost():
             advice = if_broken_off
+        case ConnectionLost():
+            advice = "Try again."
+        case AnswerMalformed() | ProtocolBroken():
+            advice = "Is that address an OmniRelay server's? See --server. " + UPDATE_THE_OLDER
+            return Failure(Exit.OTHER_VERSION, str(error), [advice])
         case _:
             return Failure(Exit.INTERNAL, str(error))
     return Failure(Exit.UNAVAILABLE, str(error), [advice])
@@ -236,7 +256,9 @@ class ApiClient(Requests):
         """What a mutation answers, committed or refused: a member of its result's union. Raises Failure."""
         with failing("Whether the change was made is not known: look before you try again."):
             (answer,) = super().execute(name, {"input": given, **variables}).values()
-        return dict(answer)
+            if not isinstance(answer, dict):
+                raise AnswerMalformed("it is null")
+        return answer
 
 
 def newest_revision(api: ApiClient) -> int:

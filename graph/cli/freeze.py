@@ -37,6 +37,8 @@ NOW: Final = "now"
 
 LATER: Final = "later"
 
+_THAWED: Final = "thawed"
+
 
 def in_force(freeze: Mapping[str, str], now: datetime) -> bool:
     """From its beginning, included, to its end, excluded."""
@@ -57,6 +59,9 @@ def _namespace_arguments(command: F) -> F:
 @_namespace_arguments
 @click.option("--until", type=DEADLINE, help="When the freeze ends: a time, or 15m, 2h, 3d from now.")
 @click.option("--from", "begin", type=DEADLINE, help="When it begins: a time, or 15m, 2h, 3d from now. By default now.")
+@click.option("--every", metavar="CRON", help="Freeze again and again: five fields of cron, such as '0 18 * * fri'.")
+@click.option("--for", "duration", metavar="DURATION", help="With --every: for how long, such as PT8H or P2DT14H.")
+@click.option("--zone", metavar="ZONE", help="With --every: its time zone, such as Europe/Berlin.")
 @optional_change_options
 @server_options
 def freeze(
@@ -65,6 +70,9 @@ def freeze(
     everything: bool,
     until: Time | None,
     begin: Time | None,
+    every: str | None,
+    duration: str | None,
+    zone: str | None,
     reason: str | None,
     ticket: str | None,
     actor: str | None,
@@ -74,18 +82,47 @@ def freeze(
     """Freeze namespaces: until the freeze ends, changes of their shards are refused. One change a namespace.
 
     A namespace that is frozen from then until then already stays as it is. The reason of the change is that of the
-    freeze. Without a namespace: show what is frozen, now and later.
+    freeze. With --every it begins again and again, until --until or for good. Without a namespace: show what is frozen,
+    now and later.
 
     With --json JSON Lines: a namespace each, with name, action, version and freezes.
     """
     now = datetime.now(UTC)
-    if not (namespaces or everything):
-        if until or begin or reason:
-            raise click.UsageError("Say what to freeze: namespaces, or --all.")
+    if not (namespaces or everything or until or begin or every or reason):
         _show(server, now, as_json=as_json)
         return
-    if until is None or reason is None:
+    _require_one(namespaces, everything=everything)
+    if reason is None or (until is None and every is None):
         raise click.UsageError("Say until when, and why: --until and --reason.")
+    revise = _once(until, begin, reason, now) if every is None else _again(every, duration, zone, until, begin, reason)
+    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "frozen", as_json=as_json)
+
+
+def _require_one(namespaces: Sequence[str], *, everything: bool) -> None:
+    if bool(namespaces) == everything:
+        raise click.UsageError("Say which: namespaces, or --all.")
+
+
+def _again(
+    every: str, duration: str | None, zone: str | None, until: Time | None, begin: Time | None, reason: str
+) -> Callable[[Json], Json]:
+    """What has a policy freeze again and again, if it does not so already."""
+    if duration is None or zone is None or begin is not None:
+        raise click.UsageError("--every takes --for and --zone, and no --from.")
+    end = None if until is None else str(until)
+    recurring = {"schedule": every, "duration": duration, "timeZone": zone, "reason": reason, "until": end}
+
+    def revise(policy: Json) -> Json:
+        there = policy["recurringFreezes"]
+        if any(_is_same(each, recurring) for each in there):
+            return policy
+        return policy | {"recurringFreezes": [*there, recurring]}
+
+    return revise
+
+
+def _once(until: Time | None, begin: Time | None, reason: str, now: datetime) -> Callable[[Json], Json]:
+    """What has a policy freeze for this time, if it does not so already."""
     window = {"begins": str(begin or Time(now)), "ends": str(until), "reason": reason}
     if _time(window["ends"]) <= max(now, _time(window["begins"])):
         raise click.UsageError("--until is not later than now, or than --from.")
@@ -96,35 +133,43 @@ def freeze(
         kept = [there for there in policy["freezes"] if _time(there["ends"]) + _OBSOLETE > now]
         return policy | {"freezes": [*kept, window]}
 
-    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "frozen", as_json=as_json)
+    return revise
 
 
 @click.command("thaw")
 @_namespace_arguments
+@click.option("--recurring", is_flag=True, help="End the freezes that come again, too, for good.")
 @change_options
 @server_options
 def thaw(
     *,
     namespaces: tuple[str, ...],
     everything: bool,
+    recurring: bool,
     reason: str,
     ticket: str | None,
     actor: str | None,
     server: Address,
     as_json: bool,
 ) -> None:
-    """End the freezes that namespaces are under now. Those that begin later stay. One change a namespace.
+    """End the freezes that namespaces are under now. Those that begin later, or again, stay. One change a namespace.
 
     With --json JSON Lines: a namespace each, with name, action, version and freezes.
     """
-    if not (namespaces or everything):
-        raise click.UsageError("Say what to thaw: namespaces, or --all.")
+    _require_one(namespaces, everything=everything)
     now = datetime.now(UTC)
 
     def revise(policy: Json) -> Json:
-        return policy | {"freezes": [there for there in policy["freezes"] if not in_force(there, now)]}
+        left = {"freezes": [there for there in policy["freezes"] if not in_force(there, now)]}
+        return policy | left | ({"recurringFreezes": []} if recurring else {})
 
-    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, "thawed", as_json=as_json)
+    _change(server, namespaces, revise, change_input(reason, ticket, actor), now, _THAWED, as_json=as_json)
+
+
+def _is_same(one: Json, other: Json) -> bool:
+    """The same time may be written in several ways."""
+    first, second = (each["until"] and _time(each["until"]) for each in (one, other))
+    return bool(one | {"until": None} == other | {"until": None} and first == second)
 
 
 def _covers(there: Mapping[str, str], window: Mapping[str, str]) -> bool:
@@ -156,8 +201,10 @@ def _change(
                 print_status(f"{printable(name)}: {failure.message}")
                 failed.append(failure)
                 continue
-            left += _freezes(done.name, done.after, now)
+            left += _freezes(done.name, done.after["freezes"], now)
             _report(done, action, now, as_json=as_json)
+        if action == _THAWED:
+            _warn_of_recurring(api, _existing(api, names), now)
     if left and not as_json:
         click.echo()
         print_documents(_FREEZES, left)
@@ -200,20 +247,45 @@ def _warn_of_clocks(done: PolicyChange, now: datetime) -> None:
 def _show(server: Address, now: datetime, *, as_json: bool) -> None:
     with ApiClient(server) as api:
         found = list(rows(api, "ListNamespaces", {}))
+        coming = _coming(api, found)
+    frozen = {namespace["name"]: [*namespace["policy"]["freezes"], *coming[namespace["name"]]] for namespace in found}
     if as_json:
         for namespace in found:
-            if freezes := namespace["policy"]["freezes"]:
+            if freezes := frozen[namespace["name"]]:
                 name, version = namespace["name"], namespace["version"]
                 print_json({"name": name, "action": "unchanged", "version": version, "freezes": freezes})
         return
-    freezes = [freeze for namespace in found for freeze in _freezes(namespace["name"], namespace["policy"], now)]
+    freezes = [freeze for name, windows in frozen.items() for freeze in _freezes(name, windows, now)]
     print_documents(_FREEZES, freezes)
-    frozen = {freeze["namespace"] for freeze in freezes if freeze["state"] == NOW}
-    print_status(f"{len(frozen):,} of {len(found):,} namespaces are frozen now.")
+    count = len({freeze["namespace"] for freeze in freezes if freeze["state"] == NOW})
+    print_status(f"{count:,} of {len(found):,} namespaces are frozen now.")
 
 
-def _freezes(name: str, policy: Json, now: datetime) -> Iterator[Json]:
+def _coming(api: ApiClient, namespaces: Sequence[Json]) -> dict[str, list[Json]]:
+    """By name what recurring freezes come to: those in force, and the next month's."""
+    coming: dict[str, list[Json]] = {namespace["name"]: [] for namespace in namespaces}
+    if any(namespace["policy"]["recurringFreezes"] for namespace in namespaces):
+        single = {namespace["name"]: namespace["policy"]["freezes"] for namespace in namespaces}
+        for found in rows(api, "FreezeCalendar", {}):
+            if (name := found["name"]) in coming:
+                coming[name] = [window for window in found["freezesBetween"] if window not in single[name]]
+    return coming
+
+
+def _warn_of_recurring(api: ApiClient, names: Sequence[str], now: datetime) -> None:
+    """Of those that are under a freeze that comes again, which no thaw ends."""
+    found = [namespace for namespace in rows(api, "ListNamespaces", {}) if namespace["name"] in names]
+    for name, windows in _coming(api, found).items():
+        for window in windows:
+            if in_force(window, now):
+                until, why = format_time(window["ends"]), printable(window["reason"])
+                print_status(
+                    f"Warning: {printable(name)} stays frozen until {until}, by a freeze that comes again ({why})."
+                )
+
+
+def _freezes(name: str, freezes: Sequence[Json], now: datetime) -> Iterator[Json]:
     """The windows that have not ended, as rows of a table."""
-    for window in policy["freezes"]:
+    for window in freezes:
         if now < _time(window["ends"]):
             yield {"namespace": name, "state": NOW if in_force(window, now) else LATER, **window}

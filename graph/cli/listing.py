@@ -14,14 +14,23 @@ import click
 from click.shell_completion import CompletionItem
 
 from graph.cli.options import F, connection_options, json_options, output_form
-from graph.cli.output import Column, pluralized, print_documents, print_json, print_status, printable, write_yaml
+from graph.cli.output import (
+    NOTHING,
+    Column,
+    pluralized,
+    print_documents,
+    print_json,
+    print_status,
+    printable,
+    write_yaml,
+)
 from graph.client.records import Json
 
 _FORMS: Final = ("wide", "json", "yaml", "name", "csv")
 
 _DIGITS: Final = re.compile(r"([0-9]+)")
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@")
 """What makes a spreadsheet run a cell that begins with it."""
 
 
@@ -78,14 +87,19 @@ class Listing:
         """Or as YAML."""
         return self.form in ("json", "yaml")
 
+    @property
+    def is_for_programs(self) -> bool:
+        """Nothing else belongs on stdout."""
+        return self.form not in (None, "wide")
+
     def arranged(self, documents: Iterable[Json]) -> list[Json]:
         """In the order that is asked for. What has nothing in that column comes last; what is equal stays in order."""
         if self.sort is None:
             return list(documents)
-        cells = [(printable(self.sort.column.cell(document)), document) for document in documents]
-        filled = [(_natural(cell), document) for cell, document in cells if cell != printable(None)]
+        cells = [(_value(self.sort.column, document), document) for document in documents]
+        filled = [(_natural(printable(value)), document) for value, document in cells if value is not None]
         filled.sort(key=lambda pair: pair[0], reverse=self.sort.descending)
-        return [document for _, document in filled] + [each for cell, each in cells if cell == printable(None)]
+        return [document for _, document in filled] + [document for value, document in cells if value is None]
 
     def print(self, documents: Iterable[Json], thing: str) -> None:
         """As JSON Lines; or else, with their number on stderr."""
@@ -123,17 +137,24 @@ def _csv(columns: Sequence[Column], documents: Sequence[Json]) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow([column.title for column in columns])
-    lines.writerows([[_cell(column.cell(document)) for column in columns] for document in documents])
+    lines.writerows([[_cell(_value(column, document)) for column in columns] for document in documents])
     return text.getvalue()
 
 
+def _value(column: Column, document: Json) -> object:
+    """Null where a function has nothing to show for the document; what is called `-` is called that."""
+    value = column.cell(document)
+    is_made = column.convert is not None or not isinstance(column.source, str)
+    return None if is_made and value == NOTHING else value
+
+
 def _cell(value: object) -> object:
-    """Nothing for null. Text that a spreadsheet would run has an apostrophe before it, which it takes for text."""
+    """Nothing for null. Text is one line, as in a table; with an apostrophe before it where a spreadsheet would run it
+    else."""
     if not isinstance(value, str):
         return "" if value is None else value
-    if value == printable(None):
-        return ""
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    text = printable(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def list_options(columns: Sequence[Column], name: str | Callable[[Json], object]) -> Callable[[F], F]:

@@ -56,11 +56,11 @@ _COLUMNS: Final = (
 
 _STRATEGIES: Final = (
     Column("STRATEGY", "name"),
-    Column("VERSION", "algorithmVersion"),
+    Column("ALGORITHM", "algorithmVersion"),
     Column("MOVEMENT", "movement"),
 )
 
-_PARAMETERS: Final = ("PARAMETER", "OF", "DEFAULT", "RULE")
+_PARAMETERS: Final = ("PARAMETER", "STRATEGY", "DEFAULT", "RULE")
 
 _ANY: Final = "any strategy"
 

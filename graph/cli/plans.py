@@ -23,6 +23,7 @@ from persistence.model.fields import MAX_SHARDS_PER_CHANGE, plan_id_problem
 from persistence.model.records import MoveReason
 from persistence.planning.proposal import (
     Conflict,
+    LeaderChange,
     Move,
     NodeLoad,
     PlannedNamespace,
@@ -57,9 +58,9 @@ _NAMESPACES: Final = ("NAMESPACE", "STRATEGY", "SHARDS", "MOVED", "MOVED %")
 
 _LOADS: Final = ("NODE", "SHARDS", "CAPACITY", "LOAD (= kept, + gained, - lost)")
 
-_VIOLATIONS: Final = ("PROBLEM", "OF", "NODE", "WHY")
+_VIOLATIONS: Final = ("PROBLEM", "ABOUT", "NODE", "WHY")
 
-_CONFLICTS: Final = ("LEFT AS IT IS", "BECAUSE", "CHANGE", "WHY")
+_CONFLICTS: Final = ("SHARD", "PROBLEM", "CHANGE", "WHY")
 
 
 def planning_options(command: F) -> F:
@@ -260,15 +261,24 @@ def _scope(scope: PlanScope) -> str:
 def print_moves(moves: Sequence[Move], *, everything: bool) -> None:
     """The most urgent ones, which is the order they come in, and how many more there are."""
     listed = first(moves, everything=everything)
+    further: list[tuple[str, Callable[[Move], str | None]]] = []
+    if any(move.leader is not None for move in moves):
+        further.append(("LEADER", _leader))
     if any(move.restore is not None for move in moves):
-        print_table((*_MOVES, "RESTORES"), [(*_move_cells(move), _restored(move)) for move in listed])
-    else:
-        print_table(_MOVES, [_move_cells(move) for move in listed])
+        further.append(("RESTORES", _restored))
+    rows = [(*_move_cells(move), *(cell(move) for _, cell in further)) for move in listed]
+    print_table((*_MOVES, *(heading for heading, _ in further)), rows)
     print_rest(len(moves) - len(listed))
 
 
 def _move_cells(move: Move) -> tuple[object, ...]:
-    return f"{move.namespace}/{move.shard_id}", move.version, arrow(move.from_node_id, move.to_node_id), move.reason
+    owner = arrow(move.from_node_id, move.to_node_id) if move.changes_owner else move.to_node_id
+    return f"{move.namespace}/{move.shard_id}", move.version, owner, move.reason
+
+
+def _leader(move: Move) -> str | None:
+    leader = move.leader
+    return None if leader is None else arrow(leader.from_node_id, leader.to_node_id)
 
 
 def _restored(move: Move) -> str | None:
@@ -356,11 +366,13 @@ def summary(proposal: Proposal, move: str) -> str:
         return rollback_summary(proposal, proposal.rollback)
     if not proposal.moves:
         return _nothing(proposal)
-    moved, percent = len(proposal.moves), format_percent(proposal.moved_percent)
-    return (
-        f"{moved:,} of {pluralized(proposal.shard_count, 'shard')} {move} ({percent}): "
-        f"{reasons(proposal.moves)}.{_rest(proposal)}"
-    )
+    moved = sum(one.changes_owner for one in proposal.moves)
+    percent = format_percent(100 * moved / proposal.shard_count)
+    done = f"{moved:,} of {pluralized(proposal.shard_count, 'shard')} {move} ({percent})"
+    if led := len(proposal.moves) - moved:
+        verb = "get" if move == "move" else "would get"
+        done = f"{done}, {led:,} {verb} only another leader"
+    return f"{done}: {reasons(proposal.moves)}.{_rest(proposal)}"
 
 
 def reasons(moves: Iterable[Move]) -> str:
@@ -408,11 +420,17 @@ def read_move(move: Json) -> Move:
         move["fromNodeId"],
         move["toNodeId"],
         MoveReason(move["reason"]),
+        leader=_read_leader(move["leader"]),
     )
+
+
+def _read_leader(leader: Json | None) -> LeaderChange | None:
+    return None if leader is None else LeaderChange(leader["fromNodeId"], leader["toNodeId"])
 
 
 def move_document(move: Move) -> Json:
     """A move as the API has it."""
+    leader = move.leader
     return {
         "namespace": move.namespace,
         "shardId": move.shard_id,
@@ -420,6 +438,7 @@ def move_document(move: Move) -> Json:
         "fromNodeId": move.from_node_id,
         "toNodeId": move.to_node_id,
         "reason": str(move.reason),
+        "leader": leader and {"fromNodeId": leader.from_node_id, "toNodeId": leader.to_node_id},
     }
 
 

@@ -91,6 +91,8 @@ def _read_time(text: str, now: datetime, direction: int, spans: str) -> Time:
         if span := _SPAN.fullmatch(text):
             return Time(now + direction * timedelta(**{_UNITS[span[2]]: int(span[1])}))
         time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            time.astimezone(UTC)  # of the first day of all times there may be none
     except (ValueError, OverflowError):
         raise ValueError(
             f"{quoted(text)} is not a time: write for example 2026-01-31T09:30:00Z, or 15m, 2h, 3d {spans}"

@@ -122,6 +122,10 @@ def freeze_text(freeze: Any) -> str:
     """Of one window, or of a recurring freeze by its fields."""
     if isinstance(freeze, dict) and freeze.keys() == {"begins", "ends", "reason"}:
         return f"{format_time(freeze['begins'])} to {format_time(freeze['ends'])} ({printable(freeze['reason'])})"
+    if isinstance(freeze, dict) and freeze.keys() >= {"schedule", "duration", "timeZone", "reason"}:
+        until = f", until {format_time(freeze['until'])}" if freeze.get("until") else ""
+        when = f"{freeze['schedule']} for {freeze['duration']} in {freeze['timeZone']}{until}"
+        return f"{printable(when)} ({printable(freeze['reason'])})"
     return json.dumps(freeze, ensure_ascii=True, sort_keys=True)
 
 

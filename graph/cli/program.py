@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from graph.cli.completion import COMPLETION, have_completed
-from graph.cli.errors import Exit, Failure, PipeClosed
+from graph.cli.errors import Exit, Failure, PipeClosed, failing
 from graph.cli.output import print_status, printable
 
 
@@ -80,6 +80,20 @@ def mesh() -> None:
     """Ask a running server, or change what it holds. Each command takes --server; `audit` reads the database."""
 
 
+def _result(arguments: Sequence[str]) -> object:
+    """What the command returns. Raises Failure for a file, or an output, that cannot be used."""
+    try:
+        result: object = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        why = error.strerror or str(error)
+        raise Failure(Exit.INVALID, f"A file, or the output, cannot be used: {where}{why}.") from error
+    return result
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a command; its exit code. Data goes to stdout, everything else to stderr."""
     return _complete(arguments) if COMPLETION in os.environ else _run(arguments)
@@ -87,8 +101,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        result = omnirelay.main(list(arguments), prog_name="omnirelay", standalone_mode=False)
-        sys.stdout.flush()
+        with failing():  # what an answer lacks is found where it is used
+            result = _result(arguments)
     except Failure as failure:
         print_status("\n".join(printable(line) for line in (failure.message, *failure.advice)))
         _discard_output()

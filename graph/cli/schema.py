@@ -38,7 +38,7 @@ def export(*, output: Path | None, check: bool) -> Exit:
 
 
 def _checked(file: Path, text: str) -> Exit:
-    current = file.read_text(encoding="utf-8") if file.exists() else ""
+    current = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     if current == text:
         print_status(f"{file} is up to date.")
         return Exit.OK

@@ -6,14 +6,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import click
 
 from graph.cli.errors import ApiClient, Exit
-from graph.cli.freeze import in_force
 from graph.cli.options import server_options
 from graph.cli.output import (
     NOTHING,
@@ -59,7 +58,7 @@ _TIMEOUT: Final = 2.0
 _NODES: Final = (
     Column("NODE", "nodeId"),
     Column("STATUS", "status"),
-    Column("OWNS", "owns"),
+    Column("SHARDS", "owns"),
     Column("LEADS", "leads"),
 )
 
@@ -70,7 +69,7 @@ _OPEN: Final = (
     Column("MOVES", "moveCount"),
     Column("DONE", "movesMade"),
     Column("EXPIRES", "expiresAt", format_time),
-    Column("MADE BY", "created", made_by),
+    Column("CREATED BY", "created", made_by),
 )
 
 
@@ -100,7 +99,9 @@ def status(*, everything: bool, server: Address, as_json: bool) -> Exit:
     """
     with ApiClient(server) as api:
         found = api.execute("MeshStatus", {"first": _PLANS})
-        namespaces = list(rows(api, "ListNamespaces", {}))
+        now = datetime.fromisoformat(found["head"]["serverTime"])
+        moment = {"from": now.isoformat(), "to": (now + timedelta(seconds=1)).isoformat()}
+        namespaces = list(rows(api, "FreezeCalendar", moment))
         nodes = {
             node["nodeId"]: node for node in rows(api, "ListNodes", {"filter": {"statuses": [*map(str, NodeStatus)]}})
         }
@@ -156,13 +157,9 @@ def _document(
     is_complete: bool,
 ) -> Json:
     head, plans = found["head"], found["openPlans"]
-    now = datetime.fromisoformat(head["serverTime"])
     statuses = {name: _status(name, nodes) for name in roles}
     freezes = [
-        {"namespace": namespace["name"], **window}
-        for namespace in namespaces
-        for window in namespace["policy"]["freezes"]
-        if in_force(window, now)
+        {"namespace": namespace["name"], **window} for namespace in namespaces for window in namespace["freezesBetween"]
     ]
     return {
         "server": {"url": server.url, **_said_by(server)},

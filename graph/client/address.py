@@ -37,11 +37,13 @@ def read_address(url: str) -> Address:
     example = "write for example http://127.0.0.1:8080"
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in _SOCKETS and bool(parts.hostname) and parts.port != 0
+        usable = url.isprintable() and parts.scheme in _SOCKETS and bool(parts.hostname) and parts.port != 0
+        # As it is looked up: a label may be empty, or longer than any name can have.
+        (parts.hostname or "").encode("idna")
     except ValueError as error:
-        raise ValueError(f"{url!r} is not an address ({error}): {example}") from None
+        raise ValueError(f"{url!a} is not an address ({error}): {example}") from None
     if not usable:
-        raise ValueError(f"{url!r} is not the address of a server: {example}")
+        raise ValueError(f"{url!a} is not the address of a server: {example}")
     path = parts.path.rstrip("/")
     if not path.endswith(_PATH):
         path += _PATH

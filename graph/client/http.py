@@ -6,14 +6,25 @@ httpx2 and ssl are imported at the first request: commands import this module fo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from functools import cache
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
 
 from graph.client.address import Address
 from graph.client.credentials import Credentials
-from graph.client.errors import AnswerLost, NotGraphQL, OperationRefused, ServerUnreachable
+from graph.client.errors import (
+    Answer,
+    AnswerLost,
+    AnswerMalformed,
+    NotGraphQL,
+    OperationRefused,
+    ServerUnreachable,
+)
 from graph.client.records import Json
 from graph.operations import operation
 
@@ -45,12 +56,16 @@ class Requests:
         self._address = address
         self._timeout = timeout
         self._credentials = None if address.token is None else Credentials(address.token)
-        self._http = httpx2.Client(
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
-            headers={"accept": _ACCEPT},
-            trust_env=address.through_proxy,
-            verify=True if address.graphql.startswith("https:") else _ignoring_proxies(),
-        )
+        try:
+            self._http = httpx2.Client(
+                timeout=httpx2.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
+                headers={"accept": _ACCEPT},
+                trust_env=address.through_proxy,
+                verify=True if address.graphql.startswith("https:") else _ignoring_proxies(),
+            )
+        except (ValueError, httpx2.InvalidURL) as error:
+            why = f"a proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
+            raise ServerUnreachable(address, why) from error
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +86,7 @@ class Requests:
             and self._credentials.renewed()
         ):
             response = self._post(request)
-        return self._data(response)
+        return self._data(name, response)
 
     def _post(self, request: str) -> httpx2.Response:
         import httpx2  # noqa: PLC0415 - see above
@@ -82,6 +97,8 @@ class Requests:
         try:
             return self._http.post(self._address.graphql, content=request, headers=headers)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            raise ServerUnreachable(self._address, f"{error}{proxy_note(self._address)}") from error
+        except (UnicodeError, httpx2.InvalidURL) as error:  # of a host that no name can be
             raise ServerUnreachable(self._address, error) from error
         except httpx2.TimeoutException as error:
             raise AnswerLost(f"{self._address.url} did not answer within {self._timeout:.0f} seconds.") from error
@@ -89,16 +106,45 @@ class Requests:
             message = f"The connection to {self._address.url} broke off before the answer was there: {error}."
             raise AnswerLost(message) from error
 
-    def _data(self, response: httpx2.Response) -> Json:
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
+    def _data(self, name: str, response: httpx2.Response) -> Json:
+        body = _read(response.content)
         if response.status_code == HTTPStatus.NOT_FOUND or not isinstance(body, dict) or not body.keys() & _GRAPHQL:
-            raise NotGraphQL(self._address, response.status_code)
+            raise NotGraphQL(self._address, response.status_code, response.text)
         if body.get("errors"):
-            raise OperationRefused(body["errors"])
-        return dict(body["data"])
+            raise OperationRefused.read(body["errors"]) or NotGraphQL(
+                self._address, response.status_code, response.text
+            )
+        data = body.get("data")
+        if not isinstance(data, dict) or data.keys() != response_names(name):
+            raise AnswerMalformed(f"of {', '.join(sorted(response_names(name)))} it has nothing")
+        return data
+
+
+def _read(content: bytes) -> object:
+    """Null for what is no JSON."""
+    try:
+        return json.loads(content, object_hook=Answer)
+    except (ValueError, RecursionError):
+        return None
+
+
+@cache
+def response_names(name: str) -> AbstractSet[str]:
+    """The names of what an operation selects first: documents have them at a depth of one."""
+    document = operation(name)
+    _, _, body = document.partition(" {\n")
+    return frozenset(re.findall(r"^  (\w+)", body.partition("\n}")[0], re.MULTILINE))
+
+
+def proxy_note(address: Address) -> str:
+    """What a message adds where the proxy of the environment is in between."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - see above; of an error
+
+    scheme = address.graphql.partition(":")[0]
+    host = urlsplit(address.graphql).netloc
+    proxies = getproxies() if address.through_proxy and not proxy_bypass(host) else {}
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return f" (through the proxy {proxy}, which the environment names)" if proxy else ""
 
 
 def _ignoring_proxies() -> ssl.SSLContext:
@@ -120,6 +166,8 @@ def pages(
     left = PAGE if limit is None else limit
     while left > 0:
         (page,) = server.execute(name, variables | {"first": min(PAGE, left), "after": after}).values()
+        if not isinstance(page, dict):
+            raise AnswerMalformed("a list is null")
         yield page
         if not page["pageInfo"]["hasNextPage"]:
             return

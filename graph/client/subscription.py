@@ -4,7 +4,7 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md. Why it is ours:
 """
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,7 +15,15 @@ from websockets.typing import Subprotocol
 
 from graph.client.address import Address
 from graph.client.credentials import Credentials
-from graph.client.errors import ConnectionLost, OperationRefused, ProtocolBroken, ServerUnreachable
+from graph.client.errors import (
+    Answer,
+    ConnectionLost,
+    NotGraphQL,
+    OperationRefused,
+    ProtocolBroken,
+    ServerUnreachable,
+)
+from graph.client.http import proxy_note
 from graph.client.records import Json
 from graph.close_codes import CloseCode, is_final
 from graph.operations import operation
@@ -58,9 +66,10 @@ class Subscription:
             return None
         match message.get("type"):
             case "next":
-                return _event(message["payload"])
+                return _event(message.get("payload"))
             case "error":
-                raise _refusal(OperationRefused(message["payload"]))
+                refused = OperationRefused.read(message.get("payload"))
+                raise _refusal(refused) if refused else ProtocolBroken("An error came that is none of GraphQL's.")
             case "complete":
                 raise ConnectionLost("the server ended the subscription")
             case "ping":
@@ -107,31 +116,41 @@ def _connected(address: Address) -> Iterator[ClientConnection]:
             close_timeout=_CLOSING_SECONDS,
             max_size=_LARGEST_MESSAGE,
         )
-    except (OSError, WebSocketException) as error:
-        if isinstance(error, InvalidStatus) and (errors := _errors(error.response.body)):
-            raise OperationRefused(errors) from error
-        if process_exception(error) is None:
+    except (OSError, WebSocketException, ValueError) as error:  # ValueError for a host that no name can be, or a proxy
+        if isinstance(error, InvalidStatus) and (refused := _refused(error.response.body)):
+            raise refused from error
+        if isinstance(error, WebSocketException | OSError) and process_exception(error) is None:
             raise ConnectionLost(str(error) or type(error).__name__) from error
-        raise ServerUnreachable(address, error) from error
+        if isinstance(error, InvalidStatus):
+            text = bytes(error.response.body or b"").decode(errors="replace")
+            raise NotGraphQL(address, error.response.status_code, text, url=address.socket) from error
+        raise ServerUnreachable(address, f"{error}{proxy_note(address)}") from error
     with connection as socket:
         yield socket
 
 
-def _errors(body: bytes | bytearray | None) -> Sequence[Json]:
-    """With which a server of ours refused a handshake; of others nothing."""
+def _refused(body: bytes | bytearray | None) -> OperationRefused | None:
+    """That a server of ours refused a handshake with; null of others."""
     try:
-        return list(json.loads(body or b"")["errors"])
-    except (ValueError, TypeError, KeyError):
-        return ()
+        return OperationRefused.read(json.loads(body or b"")["errors"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _receive(socket: ClientConnection, seconds: float | None, *, introduced: bool = True) -> Json | None:
     try:
-        return dict(json.loads(socket.recv(seconds)))
+        text = socket.recv(seconds)
     except TimeoutError:
         return None
     except ConnectionClosed as closed:
         raise _closed(closed, introduced=introduced) from closed
+    try:
+        message = json.loads(text, object_hook=Answer)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise ProtocolBroken("What came is no message of graphql-transport-ws: it is no JSON object.")
+    return message
 
 
 def _send(socket: ClientConnection, message: Json) -> None:
@@ -152,11 +171,14 @@ def _closed(closed: ConnectionClosed, *, introduced: bool) -> Exception:
     return ProtocolBroken(f"T{why[1:]}, for good.") if is_final(code) else ConnectionLost(why)
 
 
-def _event(payload: Json) -> Json:
-    if payload.get("errors"):
-        raise _refusal(OperationRefused(payload["errors"]))
-    (event,) = payload["data"].values()
-    return dict(event)
+def _event(payload: object) -> Json:
+    if isinstance(payload, dict):
+        if refused := OperationRefused.read(payload.get("errors")):
+            raise _refusal(refused)
+        data = payload.get("data")
+        if isinstance(data, dict) and len(data) == 1 and isinstance(event := next(iter(data.values())), dict):
+            return event
+    raise ProtocolBroken("An event came that is not what was subscribed to.")
 
 
 def _refusal(refused: OperationRefused) -> Exception:

@@ -29,6 +29,7 @@ from graph.http.endpoint import MeshGraphQL
 from graph.http.entry import PATH, Entry
 from graph.http.graphiql import graphiql_routes
 from graph.http.health import PATHS, Health
+from graph.http.origins import CrossOrigin, Origins
 from graph.http.request_log import SLOW_SECONDS, RequestLog
 from graph.http.requests import REQUEST_ID, fit_request_id
 from graph.http.traced_requests import TracedRequests
@@ -61,6 +62,7 @@ def create_app(
     lifespan: Lifespan[Starlette] | None = None,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
     slow_request_seconds: float = SLOW_SECONDS,
+    allowed_origins: Sequence[str] = (),
 ) -> Starlette:
     """The server for these services, which it does not close. Before it is stopped `app.state.drain()` is to be called,
     so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
@@ -74,9 +76,9 @@ def create_app(
     ManifestError for one that cannot be. A document has at most `document_characters`, ten times as many where it is
     trusted, and asks for no more than `costs` allow. `exposition` returns what /metrics answers in place of what is
     counted here; `app.state.snapshot(labels)` returns that then. Requests that take `slow_request_seconds` or longer
-    are logged as such.
+    are logged as such. Pages of `allowed_origins` may use the API beside the server's own.
     """
-    metrics = Metrics()
+    metrics, origins = Metrics(), Origins(allowed_origins)
     schema = build_schema(metrics, document_characters)
     documents = TrustedDocuments(schema.documents, trusted_documents, added_documents)
     endpoint = MeshGraphQL(
@@ -90,6 +92,7 @@ def create_app(
         plans_at_once,
         RequestLog(slow_request_seconds, services.tracer),
         costs,
+        origins,
     )
     health = Health(services, metrics, exposition)
     names = HostNames(allowed_hosts)
@@ -109,6 +112,8 @@ def create_app(
         lifespan=lifespan,
     )
     entry: ASGIApp = Entry(app.build_middleware_stack(), endpoint, names)
+    if origins.allowed:
+        entry = CrossOrigin(entry, origins, [PATH])
     app.middleware_stack = TracedRequests(entry, services.tracer, PATH) if services.tracer.is_on else entry
     app.state.drain = endpoint.subscriptions.drain
     app.state.prepare = documents.prepare

@@ -43,6 +43,7 @@ from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl,
 from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
+from graph.http.origins import Origins
 from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import (
     EVENT_STREAM,
@@ -100,13 +101,16 @@ class MeshGraphQL(GraphQL[Context, None]):
         plans_at_once: int = DEFAULT_PLANS,
         requests: RequestLog | None = None,
         costs: CostLimits = DEFAULT_COSTS,
+        origins: Origins | None = None,
     ) -> None:
+        self.origins = origins or Origins()
         super().__init__(
             schema,
             graphql_ide=None,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL),
             connection_init_wait_timeout=_CONNECTION_INIT_TIMEOUT,
             max_subscriptions_per_connection=None,  # the handler's own limit comes first
+            allowed_origins=tuple(self.origins.allowed),
         )
         self.bodies = bodies
         self.services = services
@@ -187,12 +191,13 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     async def _answer(self, request: Request, asked: "_Asked") -> Response:
         if request.method not in _ALLOWED:
+            self.origins.asked(request.headers)
             raise _not_allowed("GraphQL takes GET, HEAD and POST", "GET, HEAD, POST")
         is_safe = request.method in _SAFE
         if is_safe and _DOCUMENT.isdisjoint(request.query_params) and read_accept(request).names(HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         asked.reached = True
-        if is_safe and _is_cross_site(request.headers):
+        if is_safe and _is_cross_site(request.headers) and not self.origins.allows(request.headers.get("origin")):
             raise _cross_site()
         # Before the body, which is not read for a client without a good token.
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)

@@ -46,8 +46,11 @@ class DrainPreflight:
     node_id = strawberry.field(resolver=node_id, description="The node; of several the first by id.")
     node_ids: list[str] = strawberry.field(description="The nodes, by id.")
     shard_count: int = strawberry.field(description="How many shards they own.")
+    leader_count: int = strawberry.field(description="How many shards they lead.")
     moves = strawberry.field(
-        resolver=proposals.moves, graphql_type=MoveConnection, description="Where their shards would go."
+        resolver=proposals.moves,
+        graphql_type=MoveConnection,
+        description="Where their shards would go, and who would lead those that they lead.",
     )
     move_count = strawberry.field(resolver=proposals.move_count, description="How many moves are listed.")
     remaining_moves: int = strawberry.field(description="How many more it takes: they do not fit into one plan.")

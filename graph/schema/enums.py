@@ -97,6 +97,10 @@ _describe(
     {
         MoveReason.OWNER_REMOVED: "Its owner is not registered.",
         MoveReason.OWNER_DOWN: "Its owner is down.",
+        MoveReason.LEADER_REMOVED: "Its leader is not registered; the owner stays.",
+        MoveReason.LEADER_DOWN: "Its leader is down; the owner stays.",
+        MoveReason.LEADER_DRAINING: "Its leader is being drained; the owner stays.",
+        MoveReason.LEADER_INELIGIBLE: "The namespace's selector does not match its leader; the owner stays.",
         MoveReason.OWNER_DRAINING: "Its owner is being drained.",
         MoveReason.OWNER_INELIGIBLE: "The namespace's selector does not match its owner.",
         MoveReason.OWNER_OVERLOADED: (

@@ -60,7 +60,9 @@ class ShardDiff:
     previous: Shard | None = strawberry.field(description="The shard before; null if it was not there.")
     current: Shard | None = strawberry.field(description="The shard after; null if it is gone.")
     change: Change = strawberry.field(description="The change that did it; of a net difference, the last one.")
-    move_reason: MoveReason | None = strawberry.field(description="Why a rebalance moved it; null where none did.")
+    move_reason: MoveReason | None = strawberry.field(
+        description="Why a rebalance moved it, or had another node lead it; null where none did."
+    )
 
 
 @kept_by(_holder)

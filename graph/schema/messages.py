@@ -111,9 +111,10 @@ def stale_node(parent: strawberry.Parent[StaleNode]) -> str:
 
 
 def node_in_use(parent: strawberry.Parent[NodeInUse]) -> str:
-    count = parent.node.shard_count
-    shards = "1 shard" if count == 1 else f"{count:,} shards"
-    return f"node {parent.node.node_id} still owns {shards}; drain it, and apply a plan that vacates it"
+    node = parent.node
+    counts = (("owns", node.shard_count), ("leads", node.leader_count))
+    held = " and ".join(f"{verb} {'1 shard' if count == 1 else f'{count:,} shards'}" for verb, count in counts if count)
+    return f"node {node.node_id} still {held}; drain it, and apply a plan that vacates it"
 
 
 def drain_blocked(parent: strawberry.Parent[DrainBlocked]) -> str:

@@ -9,7 +9,14 @@ from graph.schema import messages
 from graph.schema.arguments import json_object
 from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, UNSET_KEEPS, ChangeInput, set_or_unset
-from graph.schema.namespaces import FREEZES, FreezeFields, Namespace, PolicyFields
+from graph.schema.namespaces import (
+    FREEZES,
+    RECURRING_FREEZES,
+    FreezeFields,
+    Namespace,
+    PolicyFields,
+    RecurringFreezeFields,
+)
 from graph.schema.results import (
     PLACEMENT_WARNINGS,
     REPLAYED,
@@ -29,16 +36,25 @@ class FreezeWindowInput(FreezeFields):
     pass
 
 
+@strawberry.input(description="A time in which changes of a namespace's shards are refused, again and again.")
+class RecurringFreezeInput(RecurringFreezeFields):
+    pass
+
+
 @strawberry.input(
     description="What changes of a namespace's shards must keep to. It replaces all of the policy: "
     "what is left out has its default."
 )
 class NamespacePolicyInput(PolicyFields):
     freezes: list[FreezeWindowInput] = strawberry.field(default_factory=list, description=FREEZES)
+    recurring_freezes: list[RecurringFreezeInput] = strawberry.field(
+        default_factory=list, description=RECURRING_FREEZES
+    )
 
     def policy(self) -> policy.NamespacePolicy:
         freezes = tuple(policy.FreezeWindow(**vars(freeze)) for freeze in self.freezes)
-        return policy.NamespacePolicy(**{**vars(self), "freezes": freezes})
+        recurring = tuple(policy.RecurringFreeze(**vars(freeze)) for freeze in self.recurring_freezes)
+        return policy.NamespacePolicy(**{**vars(self), "freezes": freezes, "recurring_freezes": recurring})
 
 
 @strawberry.input(description="A namespace to be created, or to be given another strategy, parameters or policy.")

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Annotated
 
 import strawberry
 
 from graph.execution.context import Info
+from graph.execution.cost import costs
 from graph.schema.pagination import (
     After,
     Before,
@@ -22,7 +23,8 @@ from graph.schema.pagination import (
 )
 from graph.schema.scalars import JSON, Revision
 from persistence.codec import cursors
-from persistence.model import records
+from persistence.errors import FieldError, InvalidArgument
+from persistence.model import policy, records, recurring_freezes
 from persistence.model.fields import check_identifiers
 from persistence.model.policy import DEFAULT_POLICY
 from strategies import model
@@ -41,6 +43,30 @@ class FreezeFields:
 
 @strawberry.type(description="A time in which changes of a namespace's shards are refused.")
 class FreezeWindow(FreezeFields):
+    pass
+
+
+@strawberry.type
+class RecurringFreezeFields:
+    """What the type and the input of a recurring freeze have in common: all of it."""
+
+    schedule: str = strawberry.field(
+        description="When it begins, in local time: the five fields of cron, such as `0 18 * * fri`. At most 4 times "
+        "a day."
+    )
+    duration: str = strawberry.field(
+        description="How long it lasts (ISO 8601), such as `PT8H` or `P2DT14H`: days of the calendar in the time zone, "
+        "then hours, minutes and seconds that elapse. At most 31 days."
+    )
+    time_zone: str = strawberry.field(description="The time zone of the schedule, such as `Europe/Berlin` (IANA).")
+    reason: str = strawberry.field(description="Why. Not blank, at most 1,024 characters.")
+    until: datetime | None = strawberry.field(
+        default=None, description="It does not begin any more from this moment on; null for no end."
+    )
+
+
+@strawberry.type(description="A time in which changes of a namespace's shards are refused, again and again.")
+class RecurringFreeze(RecurringFreezeFields):
     pass
 
 
@@ -97,9 +123,39 @@ class PolicyFields:
 FREEZES = "When its shards may not be changed at all; at most 32 windows."
 
 
+RECURRING_FREEZES = "When its shards may not be changed again and again; at most 16."
+
+
 @strawberry.type(description="What changes of a namespace's shards must keep to.")
 class NamespacePolicy(PolicyFields):
     freezes: list[FreezeWindow] = strawberry.field(default_factory=list, description=FREEZES)
+    recurring_freezes: list[RecurringFreeze] = strawberry.field(default_factory=list, description=RECURRING_FREEZES)
+
+
+_LONGEST_SPAN = timedelta(days=93)
+
+_USUAL_SPAN = timedelta(days=31)
+
+_MOST_FREEZES = 500
+
+_YEARS = range(1970, 9000)
+"""Of times that calendars are worked out for."""
+
+
+def freezes_between(
+    parent: strawberry.Parent[records.Namespace],
+    from_: Annotated[datetime | None, strawberry.argument(name="from", description="From then on; null: now.")] = None,
+    to: Annotated[datetime | None, strawberry.argument(description="Until then; null: 31 days later.")] = None,
+) -> list[policy.FreezeWindow]:
+    """Raises InvalidArgument for a span that ends before it begins, or is too long."""
+    begin = datetime.now(UTC) if from_ is None else from_
+    for name, time in (("from", from_), ("to", to)):
+        if time is not None and (time.tzinfo is None or time.year not in _YEARS):
+            raise InvalidArgument(FieldError(name, "must have a time zone and be from 1970 on"))
+    end = begin + _USUAL_SPAN if to is None else to
+    if not begin < end <= begin + _LONGEST_SPAN:
+        raise InvalidArgument(FieldError("to", f"must be after from, and at most {_LONGEST_SPAN.days} days later"))
+    return recurring_freezes.freezes_between(parent.policy, begin, end)[:_MOST_FREEZES]
 
 
 @strawberry.type(description="A family of shards with one placement strategy.")
@@ -116,6 +172,13 @@ class Namespace:
         description="SHA-256 (hex) of strategy, algorithm version and all parameters with their defaults."
     )
     policy: NamespacePolicy = strawberry.field(description="What changes of its shards must keep to.")
+    freezes_between = strawberry.field(
+        resolver=freezes_between,
+        graphql_type=list[FreezeWindow],
+        description="When its shards may not be changed, recurring freezes included, as they begin: those that are in "
+        "force at some time between the two, which are at most 93 days apart. At most 500.",
+        metadata=costs(1),
+    )
     version: Revision = strawberry.field(
         description="Counts the changes of its configuration, from 1. The `expectedVersion` of configureNamespace."
     )

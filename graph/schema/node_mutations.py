@@ -62,7 +62,7 @@ class UpdateNodeInput:
     weight: int | None = strawberry.field(default=strawberry.UNSET, description=f"{WEIGHT} {UNSET_KEEPS}")
     status: NodeStatus | None = strawberry.field(
         default=strawberry.UNSET,
-        description=f"Whether it may own shards. REMOVED is refused while it owns any. {UNSET_KEEPS}",
+        description=f"Whether it may own shards. REMOVED is refused while it owns or leads any. {UNSET_KEEPS}",
     )
     change: ChangeInput = strawberry.field(description=CHANGE)
 
@@ -115,7 +115,7 @@ class NodeVersionConflict(Refusal):
     last_change: Change | None = strawberry.field(description="Who changed it last, and why.")
 
 
-@strawberry.type(description="The node owns shards, so it cannot be removed. Nothing was written.")
+@strawberry.type(description="The node owns or leads shards, so it cannot be removed. Nothing was written.")
 class NodeInUse(Refusal):
     is_type_of = staticmethod(describes(outcomes.NodeInUse))
 

@@ -70,6 +70,9 @@ class Node:
     shard_count: int = strawberry.field(
         description="How many shards it owns, of all namespaces. Counted only when selected."
     )
+    leader_count: int = strawberry.field(
+        description="How many shards it leads, of all namespaces. Counted only when selected."
+    )
     created_at: datetime = strawberry.field(description="When it was first registered.")
     updated_at: datetime = strawberry.field(description="When it was last changed.")
     loads = strawberry.field(
@@ -118,7 +121,7 @@ NodeIdArgument = Annotated[str, strawberry.argument(description="The node's id."
 
 async def node(info: Info, node_id: NodeIdArgument) -> records.Node | None:
     check_identifiers(nodeId=node_id)
-    return await info.context.services.store.nodes.get(node_id, shards_counted=selects(info, "shardCount"))
+    return await info.context.services.store.nodes.get(node_id, shards_counted=_counts(info))
 
 
 async def nodes(
@@ -133,7 +136,12 @@ async def nodes(
 ) -> Connection[records.Node]:
     where = filter.query() if filter else queries.NodeFilter()
     page = read_page(info, cursors.NODES, first, after, last, before)
-    found = await info.context.services.store.nodes.page(where, page, shards_counted=selects(info, "shardCount"))
+    found = await info.context.services.store.nodes.page(where, page, shards_counted=_counts(info))
     if selects(info, "lastChange"):
         found = replace(found, items=await info.context.services.attribution.nodes(found.items))
     return await connection(info, found, cursors.NODES, attrgetter("node_id"))
+
+
+def _counts(info: Info) -> bool:
+    """Whether shards have to be counted."""
+    return selects(info, "shardCount") or selects(info, "leaderCount")

@@ -71,6 +71,12 @@ class RestoredFields:
     status: ShardStatus = strawberry.field(description="What its owner may do with it.")
 
 
+@strawberry.type(description="Another leader of a shard.")
+class LeaderChange:
+    from_node_id: str = strawberry.field(description="The node that leads it.")
+    to_node_id: str | None = strawberry.field(description="The node that shall lead it; null for none.")
+
+
 @strawberry.type(description="One shard to be moved from one node to another; of a rollback, also to be restored.")
 class Move:
     namespace: str = strawberry.field(description="The namespace of the shard.")
@@ -79,6 +85,12 @@ class Move:
     from_node_id: str = strawberry.field(description="The node that owns it.")
     to_node_id: str = strawberry.field(description="The node that shall own it.")
     reason: MoveReason = strawberry.field(description="Why.")
+    leader: LeaderChange | None = strawberry.field(
+        description=(
+            "The leader that it gets, because the one it has owned it, or may not lead any more; null if its leader "
+            "stays. With one of the reasons LEADER_* that is all: the owner stays, and no budget counts it."
+        )
+    )
     restore: RestoredFields | None = strawberry.field(
         description="What else a rollback gives back; null if it is the owner alone. Then the owner may also stay."
     )
@@ -102,7 +114,8 @@ class Violation:
             "`NO_PLACEMENT`: the namespace cannot be placed, and nothing of it is moved but shards off nodes that are "
             "to be vacated; of a shard: there is no room for it elsewhere. `PINNED_TO_UNAVAILABLE`: a shard is pinned "
             "to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound. `ANTI_AFFINITY`: "
-            "shards of one group stay on one node."
+            "shards of one group stay on one node. `LEADER_UNAVAILABLE`: a shard is not given back its leader, whose "
+            "node may not be given shards."
         )
     )
     namespace: str = strawberry.field(description="The namespace.")

@@ -170,6 +170,7 @@ async def serving_from(
         costs=CostLimits(settings.operation_records, settings.caller_records, settings.caller_records_per_second),
         exposition=exposition,
         slow_request_seconds=settings.slow_request_seconds,
+        allowed_origins=settings.allowed_origins,
     )
     _tune_garbage_collector()
     sys.setswitchinterval(_SWITCH_SECONDS)

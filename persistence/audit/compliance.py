@@ -21,6 +21,7 @@ from persistence.codec.json_documents import read_policy
 from persistence.model.policy import NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import MAX_WINDOW_SECONDS, matches
 from persistence.model.records import INVOLUNTARY, DiffKind, MoveReason, NodeStatus
+from persistence.model.recurring_freezes import freezes_at
 from persistence.planning.lifecycle import is_limited, move_budget
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
@@ -35,6 +36,7 @@ class OwnerRule(StrEnum):
 
     CONTINUITY = "CONTINUITY"
     PLACEMENT = "PLACEMENT"
+    LEADER = "LEADER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class OwnerDecision:
-    """The change that gave a shard its owner; `by_plan` if a plan of a rebalance did, not one that named the node, nor
-    a rollback."""
+    """The change that gave a shard its owner, or its leader; `by_plan` if a plan of a rebalance did, not one that named
+    the node, nor a rollback."""
 
     change_id: int
     at: datetime
@@ -114,12 +116,13 @@ class _PlanReview:
 class ComplianceChecker:
     """`floor`: rows up to there were compacted. Which shards moved before is not known, only which tickets there were.
 
-    `owners` are the decisions that gave the shards their present owners.
+    `owners` are the decisions that gave the shards their present owners, `leaders` those that gave them their leaders.
     """
 
     floor: int = 0
     changes: int = 0
     owners: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
+    leaders: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
     _continuity: Continuity = field(init=False)
     _policies: dict[str, NamespacePolicy] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
@@ -138,9 +141,9 @@ class ComplianceChecker:
         details = None if change.configuration is None else json.loads(change.configuration)
         if change.shard_count:
             moved = Counter((row.namespace, self._reason(row)) for row in rows if _is_move(row))
-            chosen = {row.namespace for row in rows if not _is_move(row)}
+            others = {(row.namespace, self._reason(row)) for row in rows if not _is_move(row)}
             yield from self._check_tickets(change)
-            yield from self._check_moves(change, moved, chosen)
+            yield from self._check_moves(change, moved, others)
             yield from self._check_shards(change, rows)
             yield from self._check_continuity(change, rows)
             self._record(change, rows, moved)
@@ -159,17 +162,19 @@ class ComplianceChecker:
                 yield _breach(change, PolicyRule.TICKET_PATTERN, name, f"ticket {ticket}", pattern, remedy)
 
     def _check_moves(
-        self, change: ChangeEntry, moves: Mapping[tuple[str, MoveReason | None], int], chosen: Collection[str]
+        self,
+        change: ChangeEntry,
+        moves: Mapping[tuple[str, MoveReason | None], int],
+        others: Collection[tuple[str, MoveReason | None]],
     ) -> Iterator[RuleBreach]:
-        """`moves` are counted by namespace and reason; shards of `chosen` namespaces are changed otherwise, too."""
+        """`moves` are counted by namespace and reason; for those of `others` shards are changed otherwise, too."""
         for name, policy in self._in_force(change.namespaces):
             moved = sum(count for (of, reason), count in moves.items() if of == name and is_limited(reason, policy))
-            if not moved and name not in chosen:
+            if not moved and not any(of == name and is_limited(reason, policy) for of, reason in others):
                 continue
-            for freeze in policy.freezes:
-                if freeze.begins <= change.committed_at < freeze.ends:
-                    allowed = f"nothing from {_written(freeze.begins)} to {_written(freeze.ends)}: {freeze.reason}"
-                    yield _forcible_breach(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
+            for freeze in freezes_at(policy, change.committed_at):
+                allowed = f"nothing from {_written(freeze.begins)} to {_written(freeze.ends)}: {freeze.reason}"
+                yield _forcible_breach(change, PolicyRule.FREEZE, name, "a change in a freeze", allowed)
             count, budget = self._counts[name], move_budget(self._counts[name], policy)
             if moved > budget:
                 actual = f"{moved:,} of {count:,} shards moved"
@@ -211,7 +216,9 @@ class ComplianceChecker:
 
     def _check_continuity(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         for row in rows:
-            broken = self._continuity.add(row, *parsed_images(row), change.committed_at)
+            before, after = parsed_images(row)
+            self._record_leader(change, row, before, after)
+            broken = self._continuity.add(row, before, after, change.committed_at)
             if broken is not None:
                 subject = "/".join(broken.key)
                 yield _breach(change, OwnerRule.CONTINUITY, subject, broken.actual, broken.expected, _TWO_HOLDERS)
@@ -260,6 +267,16 @@ class ComplianceChecker:
                 while times[0][0] <= at - _LONGEST:
                     times.popleft()
 
+    def _record_leader(self, change: ChangeEntry, row: RowEntry, before: Any, after: Any) -> None:
+        """From the images, which no column repeats."""
+        key, leader = (row.namespace, row.shard_id), None if after is None else after.get("leaderId")
+        if leader is None:
+            self.leaders.pop(key, None)
+        # Of a row that compaction retained the row that decided may be gone.
+        elif before is None or before.get("leaderId") != leader or row.revision <= self.floor:
+            by_plan = change.kind == "APPLY_PLAN"
+            self.leaders[key] = OwnerDecision(change.id, change.committed_at, change.actor, by_plan)
+
     def _configure(self, change: ChangeEntry, details: dict[str, Any]) -> None:
         if "plan" in details:
             review = self._plans.setdefault(details["plan"], _PlanReview(change.namespaces))
@@ -285,11 +302,14 @@ class ComplianceChecker:
         return sum(count for at, reason, count in moves if at > begins and is_limited(reason, policy))
 
     def _reason(self, row: RowEntry) -> MoveReason | None:
-        """Why a plan moved the shard. Null where none did, and where the owner was not what the reason says: a move is
-        not involuntary because it is written so."""
-        status = self._nodes.get(row.previous_owner_node_id or "", NodeStatus.REMOVED)
-        if row.move_reason in INVOLUNTARY and row.move_reason != f"OWNER_{status}":
-            return None
+        """Why a plan moved the shard, or its lead. Null where none did, and where the owner or the leader was not what
+        the reason says: a move is not involuntary because it is written so."""
+        if row.move_reason in INVOLUNTARY:
+            of_owner = row.move_reason.startswith("OWNER_")
+            node_id = row.previous_owner_node_id if of_owner else (parsed_images(row)[0] or {}).get("leaderId")
+            status = self._nodes.get(node_id or "", NodeStatus.REMOVED)
+            if row.move_reason != f"{'OWNER' if of_owner else 'LEADER'}_{status}":
+                return None
         return None if row.move_reason is None else MoveReason(row.move_reason)
 
 

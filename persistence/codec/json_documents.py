@@ -14,7 +14,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from persistence.model.fields import canonical_json
-from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespaceConfiguration, NamespacePolicy
+from persistence.model.policy import (
+    DEFAULT_POLICY,
+    FreezeWindow,
+    NamespaceConfiguration,
+    NamespacePolicy,
+    RecurringFreeze,
+)
 from persistence.model.records import Compaction, ConfigurationChange, Rebalance, public_name
 
 _RULES: Final = {member.name: public_name(member.name) for member in fields(NamespacePolicy)}
@@ -28,6 +34,16 @@ def write_policy(policy: NamespacePolicy) -> dict[str, Any]:
         {"begins": _written(freeze.begins), "ends": _written(freeze.ends), "reason": freeze.reason}
         for freeze in policy.freezes
     ]
+    document["recurringFreezes"] = [
+        {
+            "schedule": freeze.schedule,
+            "duration": freeze.duration,
+            "timeZone": freeze.time_zone,
+            "reason": freeze.reason,
+            "until": None if freeze.until is None else _written(freeze.until),
+        }
+        for freeze in policy.recurring_freezes
+    ]
     return document
 
 
@@ -36,6 +52,7 @@ def read_policy(document: Mapping[str, Any]) -> NamespacePolicy:
     rules = {attribute: document[name] for attribute, name in _RULES.items() if name in document}
     rules["move_budget_percent"] = float(rules["move_budget_percent"])
     rules["freezes"] = tuple(map(_freeze, rules["freezes"]))
+    rules["recurring_freezes"] = tuple(map(_recurring_freeze, rules.get("recurring_freezes", ())))
     return NamespacePolicy(**rules)
 
 
@@ -62,6 +79,17 @@ def configuration_differences(
 def _freeze(document: Mapping[str, Any]) -> FreezeWindow:
     begins, ends = (datetime.fromisoformat(document[name]) for name in ("begins", "ends"))
     return FreezeWindow(begins, ends, document["reason"])
+
+
+def _recurring_freeze(document: Mapping[str, Any]) -> RecurringFreeze:
+    until = document["until"]
+    return RecurringFreeze(
+        document["schedule"],
+        document["duration"],
+        document["timeZone"],
+        document["reason"],
+        None if until is None else datetime.fromisoformat(until),
+    )
 
 
 def _written(timestamp: datetime) -> str:

@@ -45,7 +45,7 @@ class RegisterNode:
 class UpdateNode:
     """The fields of one node to change, if it still is at `expected_version`. `labels` replaces all labels.
 
-    A node is removed by its status REMOVED, which is refused while it owns shards.
+    A node is removed by its status REMOVED, which is refused while it owns or leads shards.
     """
 
     node_id: str

@@ -82,7 +82,7 @@ class ReadState:
     """What is there of a read set, as of one snapshot.
 
     `older` are the plans of `ReadSet.older_than`. Plans have the status they had at that time. `nodes` has
-    removed ones too. Where they are not read to be configured, their shards are not counted, and `shard_count` is 0.
+    removed ones too. Where they are not read to be configured, their shards are not counted, and both counts are 0.
     `now` is the time of a change that is committed now, no earlier than any change before, and `clock` the database's,
     behind `now` for a while after having been set back: read where a policy depends on the time, and then `recent` are
     the moves that it bounds. `inputs` are null until they have been read because a decision requires them. `locked` are

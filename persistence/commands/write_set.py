@@ -155,7 +155,7 @@ class NodeWrite:
             _node_configuration(self),
         )
 
-    def committed(self, shard_count: int, committed_at: datetime) -> Node:
+    def committed(self, shard_count: int, leader_count: int, committed_at: datetime) -> Node:
         """The record after the change. A node keeps the time when it was registered first, also if it comes back."""
         return Node(
             self.node_id,
@@ -169,6 +169,7 @@ class NodeWrite:
             shard_count,
             self.previous.created_at if self.previous else committed_at,
             committed_at,
+            leader_count,
         )
 
 

@@ -38,7 +38,7 @@ def update_node(command: UpdateNode, state: ReadState) -> WriteSet | StaleNode |
         return NotFound(nodes=(command.node_id,))
     if current.version != command.expected_version:
         return StaleNode(command.node_id, command.expected_version, current.version, current, None)
-    if command.status is NodeStatus.REMOVED and current.shard_count > 0:
+    if command.status is NodeStatus.REMOVED and current.shard_count + current.leader_count > 0:
         return NodeInUse(current)
     patch = {
         "region": command.region,

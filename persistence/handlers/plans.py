@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
@@ -17,7 +17,7 @@ from persistence.handlers.rules.policies import check
 from persistence.handlers.shards import inputs_required_by_moves, move_shards
 from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
-from persistence.model.records import MoveReason, NodeStatus, Rebalance
+from persistence.model.records import MoveReason, NodeStatus, Rebalance, Shard, ShardKey
 from persistence.planning import lifecycle
 from persistence.planning.lifecycle import PlanAction, is_limited, wave_moves
 from persistence.planning.proposal import Move, Proposal
@@ -36,7 +36,7 @@ def reads_of(command: PlanCommand, held: StoredPlan) -> ReadSet:
     return ReadSet(
         older_than=plan.created.id if decides else None,
         namespaces=sorted(namespace.name for namespace in proposal.namespaces),
-        nodes=sorted(_targets(moves) | set(_versions(proposal, moves)) | _gone(moves)),
+        nodes=sorted(_targets(moves, {}) | set(_versions(proposal, moves)) | _gone(moves)),
         shards=[move.key for move in moves],
         moves=isinstance(command, ApplyPlan),
     )
@@ -197,7 +197,7 @@ def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: ReadStat
 
 def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[str]:
     """Nodes that were changed, are gone, or may not be given shards any more."""
-    planned, targets = _versions(proposal, moves), _targets(moves)
+    planned, targets = _versions(proposal, moves), _targets(moves, state.shards)
     for node_id in sorted(_gone(moves)):
         if (node := state.nodes.get(node_id)) is not None and node.status is not NodeStatus.REMOVED:
             yield node_id
@@ -213,14 +213,23 @@ def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: ReadState) ->
 
 def _versions(proposal: Proposal, moves: Sequence[Move]) -> dict[str, int]:
     """Of the nodes that these moves lead to or come from, as the plan found them."""
-    touched = {node_id for move in moves if move.changes_owner for node_id in (move.from_node_id, move.to_node_id)}
+    touched = {node_id for move in moves for node_id in move.nodes_touched} | _targets(moves, {})
     return {node.node_id: node.version for node in proposal.nodes if node.node_id in touched}
 
 
 def _gone(moves: Sequence[Move]) -> set[str]:
     """Nodes that were not registered, or removed, when the plan was made: it has no versions of them."""
-    return {move.from_node_id for move in moves if move.reason is MoveReason.OWNER_REMOVED}
+    owners = {move.from_node_id for move in moves if move.reason is MoveReason.OWNER_REMOVED}
+    leaders = (move.leader.from_node_id for move in moves if move.leader and move.reason is MoveReason.LEADER_REMOVED)
+    return owners.union(leaders)
 
 
-def _targets(moves: Sequence[Move]) -> set[str]:
-    return {move.to_node_id for move in moves if move.changes_owner}
+def _targets(moves: Sequence[Move], shards: Mapping[ShardKey, Shard]) -> set[str]:
+    """The nodes that these moves make owner or leader. `shards`, where they are known, have leaders that stay."""
+    given = {node_id for move in moves for node_id in move.nodes_given}
+    for move in moves:
+        if move.restore is not None and move.restore.leader_id is not None:
+            shard = shards.get(move.key)
+            if shard is None or shard.leader_id != move.restore.leader_id:
+                given.add(move.restore.leader_id)
+    return given

@@ -256,6 +256,8 @@ def _moved(move: Move, previous: Shard, state: ReadState, ticket: str | None) ->
     if move.changes_owner:
         strategy = state.namespaces[move.namespace].strategy
         content = replace(content, strategy=strategy, owner_node_id=move.to_node_id)
+    if move.leader is not None:
+        content = replace(content, leader_id=move.leader.to_node_id)
     if move.restore is not None:
         content = replace(
             content,

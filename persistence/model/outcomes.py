@@ -110,7 +110,7 @@ class StaleNode:
 
 @dataclass(frozen=True, slots=True)
 class NodeInUse:
-    """Nothing was written: the node cannot be removed, it owns shards."""
+    """Nothing was written: the node cannot be removed, it owns or leads shards."""
 
     node: Node
 

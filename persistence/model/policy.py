@@ -35,6 +35,19 @@ class FreezeWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class RecurringFreeze:
+    """Changes are refused again and again: for `duration` (ISO 8601) from each time of `schedule` (cron) on, which are
+    local times of `time_zone` (IANA). None begins at `until` or later. `recurring_freezes` works out when that is.
+    """
+
+    schedule: str
+    duration: str
+    time_zone: str
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NamespacePolicy:
     """Bounds of the changes of a namespace's shards. A move is a change of owner of a shard that is there.
 
@@ -56,6 +69,7 @@ class NamespacePolicy:
     involuntary_moves_limited: bool = False
     owners_must_be_registered: bool = False
     freezes: tuple[FreezeWindow, ...] = ()
+    recurring_freezes: tuple[RecurringFreeze, ...] = ()
 
     def digested(self) -> dict[str, Any]:
         """By name what a digest covers. Rules that came later are left out at their defaults: requests without them
@@ -64,7 +78,7 @@ class NamespacePolicy:
         return {name: value for name, (value, default) in rules.items() if name not in _LATER or value != default}
 
 
-_LATER: Final = frozenset({"involuntary_moves_limited", "owners_must_be_registered"})
+_LATER: Final = frozenset({"involuntary_moves_limited", "owners_must_be_registered", "recurring_freezes"})
 
 
 DEFAULT_POLICY: Final = NamespacePolicy()

@@ -16,12 +16,15 @@ import re2
 
 from persistence.model.fields import Problems, quoted, text_problem
 from persistence.model.policy import FreezeWindow, NamespacePolicy
+from persistence.model.recurring_freezes import freeze_problems
 
 MAX_WINDOW_SECONDS: Final = 30 * 24 * 60 * 60
 
 MAX_WINDOW_MOVES: Final = 1_000_000_000
 
 MAX_FREEZES: Final = 32
+
+MAX_RECURRING_FREEZES: Final = 16
 
 MAX_PATTERN: Final = 256
 """Of a pattern, in characters."""
@@ -48,6 +51,14 @@ def add_policy_problems(problems: Problems, policy: NamespacePolicy) -> None:
     for index, freeze in enumerate(policy.freezes):
         for name, message in _freeze_problems(freeze):
             problems.add(f"policy.freezes[{index}].{name}", message)
+    if (count := len(policy.recurring_freezes)) > MAX_RECURRING_FREEZES:
+        problems.add("policy.recurringFreezes", f"holds {count:,}; at most {MAX_RECURRING_FREEZES} are allowed")
+        return
+    for index, recurring in enumerate(policy.recurring_freezes):
+        path = f"policy.recurringFreezes[{index}]"
+        problems.add(f"{path}.reason", text_problem(recurring.reason))
+        for name, message in freeze_problems(recurring):
+            problems.add(f"{path}.{name}", message)
 
 
 def _percent_problem(value: float) -> str | None:

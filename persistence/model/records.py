@@ -90,20 +90,28 @@ VACATED: Final = frozenset({NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REM
 
 
 class MoveReason(StrEnum):
-    """Why a rebalance moves a shard. In order of urgency: shards without a working owner come first."""
+    """Why a rebalance moves a shard, or only its leader. In order of urgency: shards without a working owner come
+    first, then those without a working leader.
+    """
 
     OWNER_REMOVED = "OWNER_REMOVED"
     OWNER_DOWN = "OWNER_DOWN"
+    LEADER_REMOVED = "LEADER_REMOVED"
+    LEADER_DOWN = "LEADER_DOWN"
     OWNER_DRAINING = "OWNER_DRAINING"
+    LEADER_DRAINING = "LEADER_DRAINING"
     OWNER_INELIGIBLE = "OWNER_INELIGIBLE"
+    LEADER_INELIGIBLE = "LEADER_INELIGIBLE"
     OWNER_OVERLOADED = "OWNER_OVERLOADED"
     STRATEGY_CHANGED = "STRATEGY_CHANGED"
     PLACEMENT_CHANGED = "PLACEMENT_CHANGED"
     ROLLBACK = "ROLLBACK"
 
 
-INVOLUNTARY: Final = frozenset({MoveReason.OWNER_REMOVED, MoveReason.OWNER_DOWN})
-"""Of moves that nobody chose: their shards have no working owner. Others can wait.
+INVOLUNTARY: Final = frozenset(
+    {MoveReason.OWNER_REMOVED, MoveReason.OWNER_DOWN, MoveReason.LEADER_REMOVED, MoveReason.LEADER_DOWN}
+)
+"""Of moves that nobody chose: their shards have no working owner, or no working leader. Others can wait.
 
 The distinction is that of Kubernetes: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/.
 """
@@ -271,7 +279,7 @@ class Node:
     """A mesh node that may own shards.
 
     `weight` is a whole number from 1 to 2^20, `labels` are free keys and values. `version` counts its changes and goes
-    on when a removed node is registered again. `shard_count` follows the shards it owns.
+    on when a removed node is registered again. `shard_count` follows the shards it owns, `leader_count` those it leads.
     """
 
     node_id: str
@@ -285,6 +293,7 @@ class Node:
     shard_count: int
     created_at: datetime
     updated_at: datetime
+    leader_count: int = 0
 
 
 class ChangeMark(NamedTuple):

@@ -123,7 +123,7 @@ def _colliding(
     moves: Sequence[Move], members: Mapping[GroupKey, Mapping[str, str]], group_of: Mapping[ShardKey, GroupKey]
 ) -> Iterator[ShardKey]:
     after = {key: dict(owners) for key, owners in members.items()}
-    grouped = [(move, group_of[move.key]) for move in moves if move.key in group_of]
+    grouped = [(move, group_of[move.key]) for move in moves if move.changes_owner and move.key in group_of]
     for move, key in grouped:
         after[key][move.shard_id] = move.to_node_id
     for move, key in grouped:

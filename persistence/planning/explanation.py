@@ -51,11 +51,23 @@ class Explanation:
             why = "; ".join(violation.message for violation in self.violations)
             return f"{name} is on {owner}. It cannot be placed: {why}."
         if self.target_node_id == owner:
-            return f"{name} is on {owner}, where {self.namespace.strategy} wants it."
+            return f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
         wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
-        if self.move is None:
-            return f"{wanted}. It stays, because {_STAYS[self.stays or ''].format(owner=owner)}."
-        return f"{wanted}. The next plan moves it: {self._taken or _BECAUSE[self.move.reason].format(owner=owner)}."
+        if self.move is None or not self.move.changes_owner:
+            return f"{wanted}. It stays, because {_STAYS[self.stays or ''].format(owner=owner)}.{self._led}"
+        because = self._taken or _BECAUSE[self.move.reason].format(owner=owner)
+        return f"{wanted}. The next plan moves it: {because}.{self._led}"
+
+    @property
+    def _led(self) -> str:
+        """What the plan does about its leader; empty if nothing."""
+        if self.move is None or self.move.leader is None:
+            return ""
+        leader, after = self.move.leader.from_node_id, self.move.leader.to_node_id
+        if self.move.changes_owner:
+            return f" {after} leads it then, in place of {leader}."
+        because = _BECAUSE[self.move.reason].format(owner=leader)
+        return f" It is led by {leader}. The next plan {f'has {after} lead it' if after else 'ends that'}: {because}."
 
     @property
     def _taken(self) -> str | None:
@@ -79,8 +91,11 @@ def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategi
     stuck = "ANTI_AFFINITY" if position in placement.separated.stuck else None
     owner = nodes.get(shard.owner_node_id)
     move = next((move for move in placement.moves if move.shard_id == shard_id), None)
-    target = placement.targets[position] if placement.placer is not None and not placement.stopgap else None
-    target = move.to_node_id if move is not None else target
+    target: str | None = None
+    if placement.stopgap:
+        target = move.to_node_id if move is not None and move.changes_owner else None
+    elif placement.placer is not None:
+        target = placement.targets[position]
     return Explanation(
         space,
         shard,
@@ -140,6 +155,10 @@ _STAYS: Mapping[str, str] = {
 _BECAUSE: Mapping[MoveReason, str] = {
     MoveReason.OWNER_REMOVED: "{owner} is not registered",
     MoveReason.OWNER_DOWN: "{owner} is DOWN",
+    MoveReason.LEADER_REMOVED: "{owner} is not registered",
+    MoveReason.LEADER_DOWN: "{owner} is DOWN",
+    MoveReason.LEADER_DRAINING: "{owner} is DRAINING",
+    MoveReason.LEADER_INELIGIBLE: "the namespace's selector does not match {owner}",
     MoveReason.OWNER_DRAINING: "{owner} is DRAINING",
     MoveReason.OWNER_INELIGIBLE: "the namespace's selector does not match {owner}",
     MoveReason.OWNER_OVERLOADED: "{owner} has reached its bound",

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.anti_affinity import Separated, room_beside, separate
-from persistence.planning.proposal import Move, Violation
+from persistence.planning.proposal import LeaderChange, Move, Violation
 from persistence.planning.scope import EVERYTHING, PlanScope
 from persistence.planning.snapshot import PlacedShard
 from persistence.planning.targets import (
@@ -33,6 +33,12 @@ _VACATED: Final = {
     NodeStatus.REMOVED: MoveReason.OWNER_REMOVED,
     NodeStatus.DOWN: MoveReason.OWNER_DOWN,
     NodeStatus.DRAINING: MoveReason.OWNER_DRAINING,
+}
+
+_UNLED: Final = {
+    NodeStatus.REMOVED: MoveReason.LEADER_REMOVED,
+    NodeStatus.DOWN: MoveReason.LEADER_DOWN,
+    NodeStatus.DRAINING: MoveReason.LEADER_DRAINING,
 }
 
 _COPIES: Final = frozenset({"replicas", "spread"})
@@ -77,7 +83,7 @@ def place_namespace(
 
     Shards outside `scope` stay, and take the room that they take. `threshold` is for strategies that keep owners.
     """
-    if scope.vacate and not any(scope.vacates(shard.owner_node_id) for shard in shards):
+    if scope.vacate and not any({shard.owner_node_id, shard.leader_id} & scope.vacated for shard in shards):
         return NamespacePlacement(namespace, shards, None, (), (), ())
     active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
     if problem := _configuration_problem(namespace, strategies):
@@ -107,8 +113,8 @@ def _placed(
     while True:
         targets, separated = targets_of(wanted, namespace, shards, nodes, outside)
         kept = outside | set(separated.stuck)
-        moves = tuple(_moves(namespace, shards, targets, wanted.first, nodes, eligible, separated, kept))
-        refused = {move.shard_id for move in moves if not scope.allows(move.reason)}
+        moves = tuple(_moves(namespace, shards, targets, wanted.first, nodes, eligible, separated, kept, scope))
+        refused = {move.shard_id for move in moves if move.changes_owner and not scope.allows(move.reason)}
         if not refused:
             break
         # What a group or a bound moves for another reason stays after all, and takes its room: so others may have to go
@@ -154,7 +160,7 @@ def _concerning(
 ) -> Iterator[Violation]:
     """What a narrowed plan has to do with: shards in its scope, nodes that it moves shards to."""
     others = {shards[position].shard_id for position in outside}
-    filled = {move.to_node_id for move in moves}
+    filled = {move.to_node_id for move in moves if move.changes_owner}
     for violation in violations:
         if violation.shard_id is None:
             if violation.node_id in filled:
@@ -188,10 +194,10 @@ def _stopgap(
     active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
     given = {name: value for name, value in namespace.strategy_parameters.items() if name not in _COPIES}
     constraints = {name: value for name, value in given.items() if name in CONSTRAINTS}
-    for strategy, parameters in ((namespace.strategy, given), (DEFAULT_STRATEGY, constraints)) if homeless else ():
+    for strategy, parameters in ((namespace.strategy, given), (DEFAULT_STRATEGY, constraints)):
         try:
             placer = strategies.placer(strategy, parameters, active)
-            return _vacated(placer, namespace, shards, nodes, homeless, reason)
+            return _vacated(placer, namespace, shards, nodes, homeless, scope, reason)
         except (Infeasible, PlacementFailed):
             continue
     return None
@@ -203,6 +209,7 @@ def _vacated(
     shards: Sequence[PlacedShard],
     nodes: Mapping[str, Node],
     homeless: Mapping[int, MoveReason],
+    scope: PlanScope,
     reason: str,
 ) -> NamespacePlacement | None:
     """Raises PlacementFailed."""
@@ -213,24 +220,37 @@ def _vacated(
     node_ids = [node.node_id for node in placer.nodes]
     homes = {position: node_ids[owner] for position, owner in found.items() if owner != NOWHERE}
     homes |= separated.targets
-    if not homes:
+    eligible = {node.node_id for node in placer.nodes}
+    moves = tuple(_vacating_moves(namespace, shards, homes, homeless, _unfit_to_lead(shards, nodes, eligible), scope))
+    if not moves:
         return None
     targets = [homes.get(position, shard.owner_node_id) for position, shard in enumerate(shards)]
-    moves = tuple(
-        Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, homes[position], homeless[position])
-        for position, shard in enumerate(shards)
-        if position in homes
-    )
     left = [shards[position] for position in sorted(homeless.keys() - homes.keys())]
-    eligible = {node.node_id for node in placer.nodes}
     obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
     placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, separated, stopgap=True)
     violations = (
-        Violation("NO_PLACEMENT", namespace.name, None, None, f"{reason}; {_vacated_meanwhile(len(moves), len(left))}"),
+        Violation("NO_PLACEMENT", namespace.name, None, None, f"{reason}; {_vacated_meanwhile(len(homes), len(left))}"),
         *_misplaced_pins(placement, nodes),
         *_without_room(namespace.name, left, nodes),
     )
     return replace(placement, violations=violations)
+
+
+def _vacating_moves(
+    namespace: Namespace,
+    shards: Sequence[PlacedShard],
+    homes: Mapping[int, str],
+    homeless: Mapping[int, MoveReason],
+    unfit: Mapping[str | None, MoveReason],
+    scope: PlanScope,
+) -> Iterator[Move]:
+    for position, shard in enumerate(shards):
+        if (home := homes.get(position)) is not None:
+            leader = _leader_after(shard, home, unfit)
+            owner, reason = shard.owner_node_id, homeless[position]
+            yield Move(namespace.name, shard.shard_id, shard.version, owner, home, reason, leader=leader)
+        elif (led := _led_elsewhere(namespace, shard, unfit, scope)) is not None:
+            yield led
 
 
 def _separated(
@@ -322,14 +342,59 @@ def _moves(
     eligible: set[str],
     separated: Separated,
     kept: Collection[int],
+    scope: PlanScope,
 ) -> Iterator[Move]:
+    unfit = _unfit_to_lead(shards, nodes, eligible)
     for position, (shard, target, first) in enumerate(zip(shards, targets, unbounded, strict=True)):
-        if target == shard.owner_node_id or stays(shard, nodes.get(shard.owner_node_id)) or position in kept:
+        owner = shard.owner_node_id
+        if target == owner or stays(shard, nodes.get(owner)) or position in kept:
+            if (led := _led_elsewhere(namespace, shard, unfit, scope)) is not None:
+                yield led
             continue
         # A shard that its group sends elsewhere has not met a bound.
         preferred = target if position in separated.targets else first
-        reason = _reason(namespace, shard, nodes.get(shard.owner_node_id), eligible, preferred)
-        yield Move(namespace.name, shard.shard_id, shard.version, shard.owner_node_id, target, reason)
+        reason = _reason(namespace, shard, nodes.get(owner), eligible, preferred)
+        leader = _leader_after(shard, target, unfit)
+        yield Move(namespace.name, shard.shard_id, shard.version, owner, target, reason, leader=leader)
+
+
+def _led_elsewhere(
+    namespace: Namespace, shard: PlacedShard, unfit: Mapping[str | None, MoveReason], scope: PlanScope
+) -> Move | None:
+    """The move of a shard that stays and whose leader, which is another node, is not to lead any more."""
+    owner, leader_id = shard.owner_node_id, shard.leader_id
+    if leader_id is None or leader_id == owner or leader_id not in unfit:
+        return None
+    if not scope.vacates(leader_id) or not scope.allows(reason := unfit[leader_id]):
+        return None
+    leader = _leader_after(shard, owner, unfit)
+    return Move(namespace.name, shard.shard_id, shard.version, owner, owner, reason, leader=leader)
+
+
+def _unfit_to_lead(
+    shards: Sequence[PlacedShard], nodes: Mapping[str, Node], eligible: set[str]
+) -> Mapping[str | None, MoveReason]:
+    """Of the nodes that own or lead these shards those that may not lead any, and why. A cordoned one keeps what it
+    has."""
+    unfit: dict[str | None, MoveReason] = {}
+    leaders = {shard.leader_id for shard in shards if shard.leader_id is not None}
+    for node_id in leaders | {shard.owner_node_id for shard in shards}:
+        node = nodes.get(node_id)
+        status = NodeStatus.REMOVED if node is None else node.status
+        if status in _UNLED:
+            unfit[node_id] = _UNLED[status]
+        elif status is NodeStatus.ACTIVE and node_id not in eligible:
+            unfit[node_id] = MoveReason.LEADER_INELIGIBLE
+    return unfit
+
+
+def _leader_after(shard: PlacedShard, owner_after: str, unfit: Mapping[str | None, MoveReason]) -> LeaderChange | None:
+    """Null where the leader stays. An owner that leads does so wherever the shard is moved. Another leader is replaced
+    where its node is unfit: by the owner, or by none where the owner is unfit itself."""
+    leader, owner = shard.leader_id, shard.owner_node_id
+    if leader is None or (owner == owner_after if leader == owner else leader not in unfit):
+        return None
+    return LeaderChange(leader, None if owner_after in unfit else owner_after)
 
 
 def _reason(

@@ -99,7 +99,7 @@ def _order(move: Move) -> tuple[int, str, str]:
 def _overfull_meanwhile(placement: NamespacePlacement, moves: Sequence[Move]) -> Iterator[Violation]:
     """Nodes that `moves`, without those left for a later plan, fill above a bound."""
     name, placer = placement.namespace.name, placement.placer
-    filled = {move.to_node_id for move in moves if move.namespace == name}
+    filled = {move.to_node_id for move in moves if move.namespace == name and move.changes_owner}
     if placer is None or not placer.bounded or not filled:
         return
     for_good = {violation.node_id for violation in placement.violations if violation.code == "BOUND_EXCEEDED"}
@@ -109,10 +109,11 @@ def _overfull_meanwhile(placement: NamespacePlacement, moves: Sequence[Move]) ->
             yield Violation("BOUND_EXCEEDED", name, None, node_id, message)
 
 
-def planned_nodes(moves: Iterable[Move], nodes: Mapping[str, Node]) -> Iterator[PlannedNode]:
-    """Those registered that shards are moved between, by id."""
-    touched = {node_id for move in moves if move.changes_owner for node_id in (move.from_node_id, move.to_node_id)}
-    for node_id in sorted(touched):
+def planned_nodes(
+    moves: Iterable[Move], nodes: Mapping[str, Node], restored: Iterable[str] = ()
+) -> Iterator[PlannedNode]:
+    """Those registered that shards, or their leaders, are moved between, by id; also those `restored` as leaders."""
+    for node_id in sorted({node_id for move in moves for node_id in move.nodes_touched} | set(restored)):
         if node_id in nodes:
             yield PlannedNode(node_id, nodes[node_id].version)
 

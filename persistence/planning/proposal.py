@@ -7,7 +7,7 @@ plan, byte for byte, and a plan that was edited in a file no longer has its id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final
@@ -21,8 +21,8 @@ from persistence.planning.scope import PlanScope, read_scope
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
 
-_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "scope", "threshold"})
-"""Members that only the documents of rollbacks have, or of plans that are narrowed or balance loads."""
+_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "leader", "scope", "threshold"})
+"""Members that documents have only where there is something to say, as those of before there were such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,19 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaderChange:
+    """The node that leads a shard, and the one that shall; null for none."""
+
+    from_node_id: str
+    to_node_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """One shard from one node to another, if it still is at `version`.
 
-    A rollback may `restore` more than the owner, and then also where the owner stays.
+    With `leader` it gets another leader as well, or only that: then the owner stays, and no budget counts it. A
+    rollback may `restore` more than the owner, the leader among it, and then also where the owner stays.
     """
 
     namespace: str
@@ -49,6 +58,7 @@ class Move:
     to_node_id: str
     reason: MoveReason
     restore: Restored | None = None
+    leader: LeaderChange | None = None
 
     @property
     def key(self) -> ShardKey:
@@ -57,6 +67,28 @@ class Move:
     @property
     def changes_owner(self) -> bool:
         return self.from_node_id != self.to_node_id
+
+    def takes_from(self, node_id: str) -> bool:
+        """Whether the node loses the shard by it, or the lead."""
+        loses_shard = self.changes_owner and self.from_node_id == node_id
+        return loses_shard or (self.leader is not None and self.leader.from_node_id == node_id)
+
+    @property
+    def nodes_touched(self) -> Iterator[str]:
+        """Those that lose the shard, or its lead, and those of `nodes_given`."""
+        if self.changes_owner:
+            yield self.from_node_id
+        if self.leader is not None:
+            yield self.leader.from_node_id
+        yield from self.nodes_given
+
+    @property
+    def nodes_given(self) -> Iterator[str]:
+        """The nodes that it makes owner or leader, but for a leader that a rollback restores: it may lead already."""
+        if self.changes_owner:
+            yield self.to_node_id
+        if self.leader is not None and self.leader.to_node_id is not None:
+            yield self.leader.to_node_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +247,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 def _move(member: Mapping[str, Any]) -> Move:
     restore = _restored(member["restore"]) if "restore" in member else None
-    return Move(**{**member, "reason": MoveReason(member["reason"]), "restore": restore})
+    leader = LeaderChange(**member["leader"]) if "leader" in member else None
+    return Move(**{**member, "reason": MoveReason(member["reason"]), "restore": restore, "leader": leader})
 
 
 def _restored(member: Mapping[str, Any]) -> Restored:

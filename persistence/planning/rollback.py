@@ -7,14 +7,14 @@ does not vanish, and one that was deleted does not come back, without a command 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from persistence.model.plans import ConflictReason
 from persistence.model.records import Change, DiffKind, MoveReason, Node, NodeStatus, Shard, ShardDiff, ShardKey
 from persistence.planning.planner import node_loads, planned_namespaces, planned_nodes
-from persistence.planning.proposal import Conflict, Move, Proposal, Restored, Rollback, inputs_digest
+from persistence.planning.proposal import Conflict, Move, Proposal, Restored, Rollback, Violation, inputs_digest
 from persistence.planning.snapshot import PlacementSnapshot, snapshot_inputs
 
 MAX_CONFLICTS: Final = 10_000
@@ -34,7 +34,8 @@ def compensating_moves(
 
     `current` has the shards that are there, `last_changes` the newest change of each that is not as `rows` left it, and
     `snapshot` the namespaces they are in. Owner, leader, capacity, locality and status are given back; pins are
-    decisions of their own, and the ticket is that of the change that applies the plan.
+    decisions of their own, and the ticket is that of the change that applies the plan. A leader whose node may not be
+    given shards is not given back, which is a violation of the proposal where anything else is.
     """
     histories: dict[ShardKey, list[ShardDiff]] = defaultdict(list)
     for row in rows:
@@ -53,6 +54,7 @@ def compensating_moves(
         else:
             unchanged += 1
     made = moves[:max_moves]
+    leaders = [_given_leader(move, current[move.key]) for move in made]
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
         inputs_digest(
@@ -64,8 +66,8 @@ def compensating_moves(
         tuple(made),
         len(moves) - len(made),
         tuple(node_loads(snapshot.shards, made, nodes)),
-        (),
-        tuple(planned_nodes(made, nodes)),
+        tuple(_unrestored(made, histories, current)),
+        tuple(planned_nodes(made, nodes, (leader for leader in leaders if leader is not None))),
         replace(
             what,
             conflicts=tuple(conflicts[:MAX_CONFLICTS]),
@@ -87,7 +89,13 @@ def _undone(
     found = _changed_since(rows, now, last) or _immovable(before, now, nodes, pinned=pinned)
     if found is not None:
         return found
-    return Move(*now.key, now.version, now.owner_node_id, before.owner_node_id, MoveReason.ROLLBACK, _rest(before, now))
+    rest = _rest(before, now, _leader(before, now, nodes))
+    if rest is None and now.owner_node_id == before.owner_node_id:
+        message = (
+            f"{now.namespace}/{now.shard_id} was led by {before.leader_id}, which {_status(before.leader_id, nodes)}"
+        )
+        return Conflict(*now.key, ConflictReason.NODE_UNAVAILABLE, None, message)
+    return Move(*now.key, now.version, now.owner_node_id, before.owner_node_id, MoveReason.ROLLBACK, rest)
 
 
 def _changed_since(rows: Sequence[ShardDiff], now: Shard, last: Change | None) -> Conflict | None:
@@ -111,13 +119,48 @@ def _immovable(before: Shard, now: Shard, nodes: Mapping[str, Node], *, pinned: 
     if pinned:
         message = f"{name} is pinned to {now.owner_node_id}: unpin it to move it"
         return Conflict(*now.key, ConflictReason.PINNED, None, message)
-    if (node := nodes.get(owner)) is None:
-        message = f"{name} was owned by {owner}, which is not registered"
-        return Conflict(*now.key, ConflictReason.NODE_UNAVAILABLE, None, message)
-    if node.status is not NodeStatus.ACTIVE:
-        message = f"{name} was owned by {owner}, which is {node.status}"
+    if not _available(owner, nodes):
+        message = f"{name} was owned by {owner}, which {_status(owner, nodes)}"
         return Conflict(*now.key, ConflictReason.NODE_UNAVAILABLE, None, message)
     return None
+
+
+def _available(node_id: str, nodes: Mapping[str, Node]) -> bool:
+    """Whether it may be given shards, or their lead."""
+    return node_id in nodes and nodes[node_id].status is NodeStatus.ACTIVE
+
+
+def _status(node_id: str | None, nodes: Mapping[str, Node]) -> str:
+    return f"is {nodes[node_id].status}" if node_id is not None and node_id in nodes else "is not registered"
+
+
+def _leader(before: Shard, now: Shard, nodes: Mapping[str, Node]) -> str | None:
+    """Who leads the shard after the rollback: as before, if that is so already or may be. If not, who leads it now,
+    or the owner where that leads it now."""
+    if before.leader_id in (None, now.leader_id) or _available(before.leader_id, nodes):
+        return before.leader_id
+    return before.owner_node_id if now.leader_id == now.owner_node_id else now.leader_id
+
+
+def _given_leader(move: Move, now: Shard) -> str | None:
+    """The node that the move makes leader; null where it makes none."""
+    return None if move.restore is None or move.restore.leader_id == now.leader_id else move.restore.leader_id
+
+
+def _unrestored(
+    moves: Iterable[Move], histories: Mapping[ShardKey, Sequence[ShardDiff]], current: Mapping[ShardKey, Shard]
+) -> Iterator[Violation]:
+    """Leaders of before that shards are not given back."""
+    for move in moves:
+        before, now = histories[move.key][0].previous, current[move.key]
+        after = now.leader_id if move.restore is None else move.restore.leader_id
+        if before is not None and after != before.leader_id:
+            instead = "no node" if after is None else after
+            message = (
+                f"{move.namespace}/{move.shard_id} was led by {before.leader_id}, which may not be given shards: "
+                f"{instead} leads it instead"
+            )
+            yield Violation("LEADER_UNAVAILABLE", move.namespace, move.shard_id, before.leader_id, message)
 
 
 def _there_or_not(rows: Sequence[ShardDiff], last: Change | None) -> Conflict:
@@ -135,13 +178,13 @@ def _there_or_not(rows: Sequence[ShardDiff], last: Change | None) -> Conflict:
 def _same(before: Shard | None, now: Shard | None) -> bool:
     if before is None or now is None:
         return before is now
-    return before.owner_node_id == now.owner_node_id and _rest(before, now) is None
+    return before.owner_node_id == now.owner_node_id and _rest(before, now, before.leader_id) is None
 
 
-def _rest(before: Shard, now: Shard) -> Restored | None:
-    """What is given back beside the owner; null where that is as it was."""
-    earlier = _restored(before)
-    return None if earlier == _restored(now) else earlier
+def _rest(before: Shard, now: Shard, leader_id: str | None) -> Restored | None:
+    """What is given back beside the owner, with this leader; null where that is as it is."""
+    rest = replace(_restored(before), leader_id=leader_id)
+    return None if rest == _restored(now) else rest
 
 
 def _restored(shard: Shard) -> Restored:

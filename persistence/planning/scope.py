@@ -85,14 +85,16 @@ class Narrowing:
         return "vacate" if self.vacate else "zones" if self.zones else "regions"
 
     def scope(self, snapshot: PlacementSnapshot) -> PlanScope | NotFound:
-        """What it comes to in this mesh. NotFound names nodes that are neither registered nor own any shard.
+        """What it comes to in this mesh. NotFound names nodes that are neither registered nor own or lead any
+        shard.
 
         Raises InvalidArgument for a zone or region without nodes.
         """
         known = {node.node_id for node in snapshot.nodes}
         unknown = set(self.vacate or ()) - known
         if unknown:
-            unknown -= {shard.owner_node_id for shards in snapshot.shards.values() for shard in shards}
+            placed = [shard for shards in snapshot.shards.values() for shard in shards]
+            unknown -= {shard.owner_node_id for shard in placed} | {shard.leader_id for shard in placed}
         if unknown:
             return NotFound(nodes=tuple(sorted(unknown)))
         vacated = {*(self.vacate or ()), *_placed(snapshot.nodes, "zones", self.zones or (), _is_in_zone)}

@@ -22,13 +22,14 @@ class PlacedShard(NamedTuple):
     locality_hint: str | None
     pinned: bool
     group: str | None = None
+    leader_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementSnapshot:
     """One consistent state. `nodes` are all but the removed ones, by id; `shards` are by namespace, each by id.
 
-    The shards of `nodes` are not counted, `shard_count` is 0: planning counts those of the namespaces it is about.
+    The shards of `nodes` are not counted, their counts are 0: planning counts those of the namespaces it is about.
     """
 
     position: StreamPosition

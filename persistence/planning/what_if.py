@@ -130,7 +130,8 @@ def vacated(snapshot: PlacementSnapshot, scope: PlanScope) -> PlacementSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class DrainPreflight:
-    """`moves` are those off the nodes, `blockers` the shards that would have to stay, or the namespaces that would.
+    """`moves` take a shard, or its lead, off the nodes; `blockers` are the shards that would have to stay, or
+    the namespaces that would.
 
     `remaining_moves` did not fit into one plan.
     """
@@ -140,6 +141,7 @@ class DrainPreflight:
     moves: tuple[Move, ...]
     remaining_moves: int
     blockers: tuple[Violation, ...]
+    leader_count: int = 0
 
 
 NOTHING_TO_DRAIN: Final = DrainPreflight((), 0, (), 0, ())
@@ -149,9 +151,12 @@ NOTHING_TO_DRAIN: Final = DrainPreflight((), 0, (), 0, ())
 def preflight(snapshot: PlacementSnapshot, node_ids: Sequence[str], strategies: Registry) -> DrainPreflight:
     """For nodes of the snapshot: the plan, narrowed to vacating them, that would be made if they were DRAINING."""
     scope = PlanScope(tuple(sorted(node_ids)))
-    owned = Counter(
-        name for name, shards in snapshot.shards.items() for shard in shards if shard.owner_node_id in scope.vacated
-    )
+    owned: Counter[str] = Counter()
+    led: Counter[str] = Counter()
+    for name, shards in snapshot.shards.items():
+        owned[name] = sum(shard.owner_node_id in scope.vacated for shard in shards)
+        led[name] = sum(shard.leader_id in scope.vacated for shard in shards)
+    affected = {name for name, count in (owned + led).items() if count}
     drained = [SupposedNode(node_id, status=NodeStatus.DRAINING) for node_id in scope.vacate]
     supposed = suppose(snapshot, WhatIf(drained), strategies)
     moves: tuple[Move, ...] = ()
@@ -164,6 +169,6 @@ def preflight(snapshot: PlacementSnapshot, node_ids: Sequence[str], strategies: 
     blockers = tuple(
         one
         for one in violations
-        if one.node_id in scope.vacate or (one.code == "NO_PLACEMENT" and one.namespace in owned)
+        if one.node_id in scope.vacate or (one.code == "NO_PLACEMENT" and one.namespace in affected)
     )
-    return DrainPreflight(scope.vacate, owned.total(), moves, remaining, blockers)
+    return DrainPreflight(scope.vacate, owned.total(), moves, remaining, blockers, led.total())

@@ -311,6 +311,7 @@ def guards(write_set: WriteSet, relied: Relied) -> Mapping[str, Any]:
     The shards that are written need no guard: their versions follow from those that are given to them.
     """
     conditions = write_set.conditions
+    removed = write_set.node.node_id if write_set.node and write_set.node.status is NodeStatus.REMOVED else None
     found: dict[str, Any] = {
         "frozenFrom": conditions.frozen_from and conditions.frozen_from.isoformat(),
         "expiresAt": conditions.expires_at and conditions.expires_at.isoformat(),
@@ -318,7 +319,8 @@ def guards(write_set: WriteSet, relied: Relied) -> Mapping[str, Any]:
         "movesLeft": dict(conditions.moves_left),
         "voluntaryMovesLeft": dict(conditions.voluntary_moves_left),
         "revision": conditions.counted_to,
-        "ownsNone": write_set.node.node_id if write_set.node and write_set.node.status is NodeStatus.REMOVED else None,
+        "ownsNone": removed,
+        "leadsNone": removed,
         "namespaces": dict(_versions((reads.namespaces, state.namespaces) for reads, state in relied.reads)),
         "nodes": dict(_versions((reads.nodes, state.nodes) for reads, state in relied.reads)),
         "plans": dict(_plan_changes(relied)),

@@ -84,18 +84,22 @@ NAMESPACE: Final = tuple(
     column for member in fields(Namespace) for column in _COUNTED.get(member.name) or (NAMESPACES.c[member.name],)
 )
 
-_OWNED: Final = select(func.count()).where(SHARDS.c.owner_node_id == NODES.c.node_id).correlate(NODES).scalar_subquery()
+
+def _count_of(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """Of the shards that have a node in this column."""
+    return select(func.count()).where(column == NODES.c.node_id).correlate(NODES).scalar_subquery()
 
 
-def _node_columns(shard_count: ColumnElement[int]) -> tuple[ColumnElement[Any], ...]:
+def _node_columns(shard_count: ColumnElement[int], leader_count: ColumnElement[int]) -> tuple[ColumnElement[Any], ...]:
+    counts = {"shard_count": shard_count, "leader_count": leader_count}
     names = (member.name for member in fields(Node))
-    return tuple(shard_count.label(name) if name == "shard_count" else NODES.c[name] for name in names)
+    return tuple(counts[name].label(name) if name in counts else NODES.c[name] for name in names)
 
 
-NODE: Final = _node_columns(_OWNED)
+NODE: Final = _node_columns(_count_of(SHARDS.c.owner_node_id), _count_of(SHARDS.c.leader_id))
 
-# Counting reads the index of every shard that the node owns: left out where the count is not shown.
-NODE_UNCOUNTED: Final = _node_columns(literal_column("0", Integer()))
+# Counting reads the index of every shard that the node owns or leads: left out where no count is shown.
+NODE_UNCOUNTED: Final = _node_columns(literal_column("0", Integer()), literal_column("0", Integer()))
 
 CHANGE: Final = (
     CHANGES.c.id,

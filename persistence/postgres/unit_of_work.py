@@ -224,7 +224,9 @@ def answer(write_set: WriteSet, made: Made) -> Committed:
     if write_set.namespace is not None:
         return NamespaceConfigured(change, _namespace_after(write_set.namespace, change, counted))
     if write_set.node is not None:
-        return NodeChanged(change, write_set.node.committed(counted["shardCount"], change.committed_at))
+        return NodeChanged(
+            change, write_set.node.committed(counted["shardCount"], counted["leaderCount"], change.committed_at)
+        )
     if write_set.rebalance is not None:
         return _plan_answer(write_set, assigned, change)
     first = assigned.revision - len(write_set.shards) + 1

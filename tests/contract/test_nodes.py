@@ -136,8 +136,21 @@ async def test_a_node_that_owns_shards_cannot_be_removed(mesh: PlannedMesh) -> N
     shard = await mesh.created("s1", "node-a")
     remove = UpdateNode("node-a", node.version, CHANGE, status=NodeStatus.REMOVED)
     assert await refused(mesh, remove) == NodeInUse(replace(node, shard_count=1))
-    await mesh.updated(shard, owner_node_id="node-b")
-    assert node_changed(await mesh.execute(remove)).node.status is NodeStatus.REMOVED
+    shard = await mesh.updated(shard, owner_node_id="node-b", leader_id="node-a")
+    assert await refused(mesh, remove) == NodeInUse(replace(node, leader_count=1))
+    await mesh.updated(shard, leader_id=None)
+    removed = node_changed(await mesh.execute(remove)).node
+    assert (removed.status, removed.shard_count, removed.leader_count) == (NodeStatus.REMOVED, 0, 0)
+
+
+async def test_shards_that_a_node_leads_are_counted_in_every_answer(mesh: PlannedMesh) -> None:
+    node = (await mesh.register("node-a")).node
+    await mesh.create(*(new(f"s{number}", owner="node-b", leader_id="node-a") for number in range(3)), new("own"))
+    again = (await mesh.change_node(node, weight=2)).node
+    assert (again.shard_count, again.leader_count) == (1, 3)
+    assert await mesh.nodes() == [again] == [await mesh.node("node-a")]
+    uncounted = await mesh.store.nodes.get("node-a", shards_counted=False)
+    assert uncounted == replace(again, shard_count=0, leader_count=0)
 
 
 async def test_a_removed_node_is_still_known_but_no_longer_listed(mesh: PlannedMesh) -> None:

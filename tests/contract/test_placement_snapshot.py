@@ -36,6 +36,8 @@ def placed(shards: Iterator[Shard] | Sequence[Shard]) -> dict[str, list[PlacedSh
                 shard.capacity_hint,
                 shard.locality_hint,
                 shard.pinned is not None,
+                None,
+                shard.leader_id,
             )
         )
     return found

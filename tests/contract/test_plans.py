@@ -15,7 +15,7 @@ import pytest
 from persistence.commands.command import Command
 from persistence.commands.nodes import UpdateNode
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StorePlan
-from persistence.commands.shards import UpdateShards
+from persistence.commands.shards import PinRequest, UpdateShards
 from persistence.commands.write_set import WriteSet
 from persistence.errors import InvalidArgument, TransientConflict
 from persistence.handlers.dispatch import decide
@@ -35,6 +35,7 @@ from persistence.model.outcomes import (
 )
 from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import PlanStatus, RebalancePlan
+from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
 from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Rebalance, Shard
 from persistence.planning.proposal import PlannedNode, Proposal
@@ -477,7 +478,8 @@ async def test_a_plan_that_was_kept_since_it_was_absent_is_not_kept_twice(mesh: 
     assert answered.replayed
 
 
-async def test_a_node_is_not_removed_as_it_is_given_a_shard(mesh: PlannedMesh) -> None:
+@pytest.mark.parametrize("given", [{"owner": "node-z"}, {"leader_id": "node-z"}], ids=["shard", "lead"])
+async def test_a_node_is_not_removed_as_it_is_given_a_shard(mesh: PlannedMesh, given: dict[str, str]) -> None:
     await unbalanced(mesh)
     await mesh.registered("node-z")
     removal = UpdateNode("node-z", 1, CHANGE, status=NodeStatus.REMOVED)
@@ -486,12 +488,44 @@ async def test_a_node_is_not_removed_as_it_is_given_a_shard(mesh: PlannedMesh) -
         async with mesh.store.unit_of_work() as unit:
             decision = decide(removal, await unit.read(removal.reads), Registry())
             assert isinstance(decision, WriteSet)
-            await mesh.create(new("late", "node-z"))
+            await mesh.create(new("late", **given))
             await unit.commit(decision)
 
     with pytest.raises(TransientConflict, match="node's shards"):
         await commit()
     assert await mesh.execute(removal) == NodeInUse(await mesh.node("node-z"))
+
+
+async def test_a_node_that_leads_is_vacated_and_can_be_removed(mesh: PlannedMesh) -> None:
+    """The owner that leads leads wherever it moves; shards that stay are led by their owners, within any budget."""
+    await mesh.configure(expected=1, policy=NamespacePolicy(move_budget_percent=1))
+    await mesh.registered("node-a", "node-b")
+    owned = (await mesh.create(*(new(f"owned-{n}", "node-b", leader_id="node-b") for n in range(2)))).shards
+    led = (await mesh.create(*(new(f"led-{n}", "node-a", leader_id="node-b") for n in range(20)))).shards
+    await mesh.mark("node-b", status=NodeStatus.DRAINING)
+    plan = (await mesh.plan()).plan
+    reasons = Counter(move.reason for move in (await mesh.proposal(plan)).moves)
+    assert reasons == {MoveReason.OWNER_DRAINING: len(owned), MoveReason.LEADER_DRAINING: len(led)}
+    waves = [await mesh.apply(plan, max_moves=100), await mesh.apply(plan, max_moves=100)]
+    assert waves[-1].plan.status is PlanStatus.APPLIED
+    table = await mesh.table()
+    assert {(shard.owner_node_id, shard.leader_id) for shard in table.values()} == {("node-a", "node-a")}
+    assert {shard.owner_epoch for shard in table.values() if shard.shard_id.startswith("led")} == {1}
+    rows = {row.shard_id: row for row in await mesh.history() if row.kind is DiffKind.UPDATED}
+    assert {rows[shard.shard_id].move_reason for shard in owned} == {MoveReason.OWNER_DRAINING}
+    assert {rows[shard.shard_id].move_reason for shard in led} == {MoveReason.LEADER_DRAINING}
+    assert {rows[shard.shard_id].changed_fields for shard in led} == {("leaderId",)}
+    assert (await mesh.mark("node-b", status=NodeStatus.REMOVED)).node.status is NodeStatus.REMOVED
+    back = await mesh.proposal((await mesh.roll_back(change_id=waves[-1].change.id)).plan)
+    assert back.moves == ()
+
+
+async def test_a_plan_whose_leader_to_be_may_not_lead_any_more_is_stale(mesh: PlannedMesh) -> None:
+    await mesh.registered("node-a", "node-b")
+    await mesh.create(new("s1", "node-a", leader_id="gone", pin=PinRequest("stays")))
+    plan = (await mesh.plan()).plan
+    await mesh.mark("node-a", status=NodeStatus.DOWN)
+    assert (await stale(mesh, plan)).node_ids == ("node-a",)
 
 
 async def test_plans_are_listed_newest_first_in_both_directions(mesh: PlannedMesh) -> None:

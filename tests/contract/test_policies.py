@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,15 +13,19 @@ from persistence.codec.json_documents import write_policy
 from persistence.commands.command import Command
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
+from persistence.commands.write_set import WriteSet
 from persistence.errors import InvalidArgument
+from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import BrokenRule, NamespaceConfigured, PlanApplied, PolicyViolation
-from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule, RecurringFreeze
+from strategies.registry import Registry
 from tests.support.mesh import ANY_MOVES, BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.model import verified_links
 from tests.support.planned_mesh import PlannedMesh
 from tests.support.recount import broken_promises
 
 NOW = datetime.now(UTC)
+HOURS = timedelta(hours=3)
 FROZEN = FreezeWindow(NOW - timedelta(hours=1), NOW + timedelta(hours=9), "quarter end")
 FULL = NamespacePolicy(
     ticket_required=True,
@@ -30,7 +35,13 @@ FULL = NamespacePolicy(
     window_seconds=60,
     window_moves=7,
     shard_window_moves=2,
+    involuntary_moves_limited=True,
+    owners_must_be_registered=False,
     freezes=(FreezeWindow(NOW + timedelta(days=1), NOW + timedelta(days=2), "Ünïcode freeze"),),
+    recurring_freezes=(
+        RecurringFreeze("0 18 * * fri", "P2DT14H", "Europe/Berlin", "Wöchentlich"),
+        RecurringFreeze("0 0 1 1 *", "P1D", "UTC", "new year", NOW + timedelta(days=1_000)),
+    ),
 )
 TICKET = because("asked for", change_ticket="CHG-1")
 FORCED = because("asked for", forced="the region is down")
@@ -257,6 +268,47 @@ async def test_a_frozen_namespace_changes_in_nothing(mesh: Mesh) -> None:
     await mesh.update(patch(shard, leader_id="x"), change=FORCED)
     await under(mesh, freezes=(FreezeWindow(NOW - timedelta(2), NOW - timedelta(1), "over"), FULL.freezes[0]))
     await mesh.created("s3")
+
+
+def recurring(begins: datetime, **more: Any) -> RecurringFreeze:
+    """For an hour from that minute on, once a day."""
+    return RecurringFreeze(f"{begins.minute} {begins.hour} * * *", "PT1H", "UTC", "every day", **more)
+
+
+async def test_a_freeze_that_comes_again_is_a_freeze(mesh: Mesh) -> None:
+    now = datetime.now(UTC)
+    shard = await mesh.created("s1")
+    await under(mesh, recurring_freezes=(recurring(now - timedelta(minutes=20)),))
+    begins = (now - timedelta(minutes=20)).replace(second=0, microsecond=0)
+    broken = await the_rule(mesh, UpdateShards([patch(shard, leader_id="x")], CHANGE))
+    assert broken.rule is PolicyRule.FREEZE
+    assert broken.allowed == (
+        f"changes before {begins:%Y-%m-%dT%H:%M:%SZ} or from {begins + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ} on "
+        "(every day)"
+    )
+    await mesh.update(patch(shard, leader_id="x"), change=FORCED)
+    over = recurring(now - timedelta(minutes=20), until=begins - timedelta(days=1))
+    await under(mesh, recurring_freezes=(recurring(now - timedelta(minutes=80)), recurring(now + HOURS), over))
+    await mesh.created("s2")
+
+
+async def test_a_freeze_that_comes_again_is_kept_to_at_the_commit(mesh: Mesh) -> None:
+    """What is decided before it begins is not committed in it."""
+    begins = (datetime.now(UTC) + HOURS).replace(second=0, microsecond=0)
+    command = CreateShards([new("s1")], CHANGE)
+
+    async def frozen_from(freeze: RecurringFreeze, **at: Any) -> datetime | None:
+        await under(mesh, recurring_freezes=(freeze,))
+        async with mesh.store.unit_of_work() as unit:
+            decision = decide(command, replace(await unit.read(command.reads), **at), Registry())
+        assert isinstance(decision, WriteSet)
+        return decision.conditions.frozen_from
+
+    assert await frozen_from(recurring(begins)) == begins
+    later = begins + timedelta(hours=2)
+    assert await frozen_from(recurring(begins), now=later) == begins + timedelta(days=1)
+    # No further than that is it known when the next one begins.
+    assert await frozen_from(recurring(begins, until=begins), now=later) == later + timedelta(days=1)
 
 
 async def test_all_broken_rules_are_told_at_once(mesh: Mesh) -> None:

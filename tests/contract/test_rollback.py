@@ -79,14 +79,71 @@ async def test_what_a_change_did_to_shards_is_given_back(mesh: PlannedMesh) -> N
 
 async def test_a_rollback_can_be_rolled_back(mesh: PlannedMesh) -> None:
     first, *_ = await three(mesh)
-    changed = await mesh.update(patch(first, owner_node_id="node-b", leader_id="l"))
+    changed = await mesh.update(patch(first, owner_node_id="node-b", leader_id="node-c"))
     undone = await mesh.apply((await mesh.roll_back(change_id=changed.change.id)).plan)
     await mesh.apply((await mesh.roll_back(change_id=undone.change.id)).plan)
     after = (await mesh.table())[first.key]
-    assert (after.owner_node_id, after.leader_id, after.version) == ("node-b", "l", 4)
+    assert (after.owner_node_id, after.leader_id, after.version) == ("node-b", "node-c", 4)
     assert await conflicts(mesh, change_id=changed.change.id) == [
         ("s0000", ConflictReason.CHANGED_SINCE, (await mesh.changes())[-2].id)
     ]
+
+
+@pytest.mark.parametrize("status", [NodeStatus.REMOVED, NodeStatus.DOWN, NodeStatus.DRAINING, NodeStatus.CORDONED])
+async def test_a_leader_that_may_not_be_given_shards_is_not_given_back(mesh: PlannedMesh, status: NodeStatus) -> None:
+    await mesh.registered(*NODES, "node-l")
+    led = {"leader_id": "node-l"}
+    alone, taken, followed, moved = (await mesh.create(*(new(f"s{number}", **led) for number in range(4)))).shards
+    changed = await mesh.update(
+        patch(alone, leader_id="node-b"),
+        patch(taken, leader_id=None, capacity_hint=2.0),
+        patch(followed, owner_node_id="node-b", leader_id="node-b"),
+        patch(moved, owner_node_id="node-b", leader_id="node-c"),
+    )
+    await mesh.mark("node-l", status=status)
+    plan = (await mesh.roll_back(change_id=changed.change.id)).plan
+    proposal = await mesh.proposal(plan)
+    assert proposal.rollback is not None
+    assert [(one.shard_id, one.reason) for one in proposal.rollback.conflicts] == [
+        ("s0", ConflictReason.NODE_UNAVAILABLE)
+    ]
+    assert [(one.code, one.shard_id, one.node_id) for one in proposal.violations] == [
+        ("LEADER_UNAVAILABLE", shard_id, "node-l") for shard_id in ("s1", "s2", "s3")
+    ]
+    await mesh.apply(plan)
+    table = await mesh.table()
+    assert {key.shard_id: (shard.owner_node_id, shard.leader_id) for key, shard in table.items()} == {
+        "s0": ("node-a", "node-b"),
+        "s1": ("node-a", None),
+        "s2": ("node-a", "node-a"),
+        "s3": ("node-a", "node-c"),
+    }
+
+
+async def test_a_leader_that_may_be_given_shards_is_given_back_unless_that_changes_before(mesh: PlannedMesh) -> None:
+    await mesh.registered(*NODES, "node-l")
+    shard = await mesh.created("s1", leader_id="node-l")
+    changed = await mesh.update(patch(shard, leader_id="node-b"))
+    plan = (await mesh.roll_back(change_id=changed.change.id)).plan
+    node = await mesh.node("node-l")
+    await mesh.mark("node-l", status=NodeStatus.DRAINING)
+    refused = await mesh.ask_to_apply(plan)
+    assert isinstance(refused, StalePlan)
+    assert refused.node_ids == ("node-l",)
+    await mesh.mark("node-l", status=NodeStatus.ACTIVE)
+    assert node.version < (await mesh.node("node-l")).version
+    await mesh.apply((await mesh.roll_back(change_id=changed.change.id)).plan)
+    assert (await mesh.table())[shard.key].leader_id == "node-l"
+
+
+async def test_a_leader_that_a_rollback_leaves_as_it_is_may_be_anything(mesh: PlannedMesh) -> None:
+    await mesh.registered(*NODES)
+    shard = await mesh.created("s1", leader_id="anything")
+    changed = await mesh.update(patch(shard, capacity_hint=2.0))
+    proposal = await mesh.proposal(plan := (await mesh.roll_back(change_id=changed.change.id)).plan)
+    assert (proposal.violations, proposal.nodes) == ((), ())
+    await mesh.apply(plan)
+    assert as_before(shard, (await mesh.table())[shard.key])
 
 
 async def test_shards_that_were_changed_later_are_left_alone(mesh: PlannedMesh) -> None:

@@ -23,7 +23,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import connect
-from websockets.typing import Subprotocol
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
 
 from graph.operations import operation
 from graph.settings import Settings
@@ -33,6 +34,8 @@ from tests.support.real_server import RealServer, real_server
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 NAME: Final = "mesh.example.com"
+ALLOWED: Final = "https://ops.example.com"
+"""The origin of a page that may use the API."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,10 @@ PROXIES: Final[Mapping[str, Callable[[str, Path], object]]] = {"nginx": nginx, "
 
 @pytest.fixture(scope="module")
 def server(module_database_url: str) -> Iterator[RealServer]:
-    with real_server(module_database_url, environment={"OMNIRELAY_ALLOWED_HOSTS": f"{NAME},127.0.0.1"}) as server:
+    with real_server(
+        module_database_url,
+        environment={"OMNIRELAY_ALLOWED_HOSTS": f"{NAME},127.0.0.1", "OMNIRELAY_ALLOWED_ORIGINS": ALLOWED},
+    ) as server:
         server.change(
             "ConfigureNamespace", "NamespaceConfigured", name="orders", strategy="rendezvous", expectedVersion="0"
         )
@@ -174,6 +180,31 @@ def test_a_websocket_gets_what_is_committed(proxy: Proxy, server: RealServer) ->
             assert [diff["shardId"] for diff in diffs] == [shard]
 
     asyncio.run(asyncio.wait_for(follow(), SECONDS))
+
+
+def test_pages_of_the_proxy_and_of_allowed_origins_may_use_the_api(proxy: Proxy) -> None:
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    with proxy.client() as client:
+        preflight = client.options("/graphql", headers={"origin": ALLOWED, **asked})
+        assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, ALLOWED)
+        answer = client.post("/graphql", json={"query": operation("StreamHead")}, headers={"origin": ALLOWED})
+        assert answer.headers["access-control-allow-origin"] == ALLOWED
+        assert client.get("/graphql", headers={"accept": "text/html"}).headers["content-type"].startswith("text/html")
+
+    async def opened(origin: str) -> None:
+        connection = await connect(
+            f"{proxy.url}/graphql",
+            sock=socket.create_connection(("127.0.0.1", proxy.port)),
+            ssl=proxy.tls,
+            origin=Origin(origin),
+            subprotocols=[Subprotocol("graphql-transport-ws")],
+        )
+        await connection.close()
+
+    asyncio.run(opened(ALLOWED))
+    asyncio.run(opened(proxy.url.replace("ws", "http", 1)))
+    with pytest.raises(InvalidStatus):
+        asyncio.run(opened("https://elsewhere.example"))
 
 
 def test_an_event_stream_comes_event_by_event(proxy: Proxy, server: RealServer) -> None:

@@ -26,6 +26,6 @@ async def judge(url: str, mesh: PlannedMesh) -> list[str]:
         *(
             f"audit check: {breach.rule} of {breach.subject} by change {breach.change_id}, {breach.actual}"
             for breach in checked.breaches
-            if breach.rule != OwnerRule.PLACEMENT
+            if breach.rule not in (OwnerRule.PLACEMENT, OwnerRule.LEADER)
         ),
     ]

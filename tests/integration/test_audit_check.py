@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -13,8 +14,9 @@ import pytest
 from persistence.audit.compliance import CheckFilter, Report
 from persistence.codec.json_documents import write_policy
 from persistence.commands.namespaces import ConfigureNamespace
-from persistence.model.outcomes import NamespaceConfigured
-from persistence.model.policy import NamespacePolicy
+from persistence.commands.shards import PinRequest
+from persistence.model.outcomes import NamespaceConfigured, PolicyViolation
+from persistence.model.policy import FreezeWindow, NamespacePolicy, RecurringFreeze
 from persistence.model.records import NodeStatus
 from persistence.postgres.audit.check import check
 from persistence.postgres.store import open_store
@@ -159,6 +161,32 @@ async def test_an_owner_given_back_by_a_rollback_is_explained_by_that(mesh: Plan
     assert report.overridden == moved.change.shard_count
 
 
+@pytest.mark.parametrize(
+    ("left", "actual"),
+    [
+        (NodeStatus.DOWN, "led by node-l, which is DOWN"),
+        (NodeStatus.DRAINING, "led by node-l, which is DRAINING"),
+        (None, "led by node-l, which is not registered"),
+    ],
+)
+async def test_a_leader_on_a_node_that_may_lead_nothing_is_found(
+    mesh: PlannedMesh, database_url: str, left: NodeStatus | None, actual: str
+) -> None:
+    """Whoever made it leader, and until a plan has another node lead."""
+    if left is not None:
+        await mesh.registered("node-l", status=left)
+    shards = list((await mesh.table()).values())[:2]
+    pinned = await mesh.update(*(patch(shard, pin=PinRequest("stays")) for shard in shards))
+    led = await mesh.update(*(patch(shard, leader_id="node-l") for shard in pinned.shards))
+    await mesh.update(*(patch(one, capacity_hint=2.0) for one in led.shards))
+    found = (await checked(database_url)).breaches
+    assert [(one.rule, one.subject, one.change_id, one.actual, one.allowed) for one in found] == [
+        ("LEADER", f"{BILLING}/{shard.shard_id}", led.change.id, actual, "led by node-a") for shard in shards
+    ]
+    await mesh.apply((await mesh.plan()).plan, change=replace(TICKET, forced="vacate it"))
+    assert rules(await checked(database_url)) == []
+
+
 async def test_a_move_is_not_involuntary_because_it_is_written_so(mesh: PlannedMesh, database_url: str) -> None:
     """Rows that say that the owner was down are held against what the node was."""
     policy = NamespacePolicy(move_budget_percent=10, window_moves=1, shard_window_moves=1)
@@ -182,6 +210,24 @@ async def test_a_move_is_not_involuntary_because_it_is_written_so(mesh: PlannedM
     }
 
 
+@pytest.mark.parametrize(("status", "held_up"), [(NodeStatus.DOWN, False), (None, False), (NodeStatus.DRAINING, True)])
+async def test_a_leader_that_is_gone_or_down_is_replaced_in_a_freeze_and_one_that_is_drained_is_not(
+    mesh: PlannedMesh, database_url: str, status: NodeStatus | None, *, held_up: bool
+) -> None:
+    if status is not None:
+        await mesh.registered("node-l", status=status)
+    shards = list((await mesh.table()).values())
+    led = await mesh.update(*(patch(shard, leader_id="node-l", pin=PinRequest("stays")) for shard in shards))
+    begins = datetime.now(UTC) - timedelta(hours=1)
+    freeze = FreezeWindow(begins, begins + timedelta(days=1), "the books are closed")
+    await mesh.configure(expected=1, policy=NamespacePolicy(freezes=(freeze,), window_moves=1))
+    outcome = await mesh.ask_to_apply((await mesh.plan()).plan)
+    assert isinstance(outcome, PolicyViolation) is held_up
+    assert rules(await checked(database_url)) == (
+        [("LEADER", f"{BILLING}/{shard.shard_id}", led.change.id) for shard in shards] if held_up else []
+    )
+
+
 async def test_owners_and_leaders_that_were_not_registered_are_found(mesh: PlannedMesh, database_url: str) -> None:
     shard = await mesh.created("s", "node-a", leader_id="node-x")
     shard = await mesh.updated(shard, owner_node_id="node-y", leader_id="node-b")
@@ -192,3 +238,16 @@ async def test_owners_and_leaders_that_were_not_registered_are_found(mesh: Plann
         ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 2),
         ("REGISTRATION_REQUIRED", f"{BILLING}/s", last - 1),
     ]
+
+
+async def test_a_change_in_a_freeze_that_comes_again_is_found(mesh: PlannedMesh, database_url: str) -> None:
+    change = (await mesh.created("s")).created_at
+    freeze = RecurringFreeze(f"{change.minute} {change.hour} * * *", "PT1M", "UTC", "every day")
+    policy = NamespacePolicy(move_budget_percent=100, recurring_freezes=(freeze,))
+    await believe(database_url, policy)
+    assert ("FREEZE", BILLING, (await mesh.changes())[-1].id) in rules(await checked(database_url))
+    await believe(
+        database_url,
+        replace(policy, recurring_freezes=(replace(freeze, until=change.replace(second=0, microsecond=0)),)),
+    )
+    assert rules(await checked(database_url)) == []

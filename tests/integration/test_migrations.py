@@ -208,11 +208,12 @@ async def test_a_migration_reads_through_each_table_once(empty_database_url: str
     with statements() as sent:
         await migrations.upgrade(empty_database_url)
         await migrations.downgrade(empty_database_url, "0001")
-    checked = Counter(one.split()[2] for one in sent if one.startswith("ALTER TABLE") and "ADD CONSTRAINT ck_" in one)
+    added = [one for one in sent if one.startswith("ALTER TABLE") and "ADD CONSTRAINT ck_" in one]
+    checked = Counter(one.split()[2] for one in added if "NOT VALID" not in one)
     # Once for each migration that checks it, up and down.
     # The stream head has one row.
     assert checked.pop("stream_head") == 1
-    assert checked == {"namespaces": 4, "shards": 3, "changes": 7, "shard_history": 3, "rebalance_plans": 2}
+    assert checked == {"namespaces": 4, "shards": 3, "changes": 7, "shard_history": 4, "rebalance_plans": 2}
 
 
 @pytest.mark.parametrize(("born", "same"), [("7300000000000000000", False), (None, True)], ids=["elsewhere", "here"])

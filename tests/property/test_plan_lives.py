@@ -103,7 +103,7 @@ class PlanLives(RuleBasedStateMachine):
             plan = self.wait(self.mesh.apply(plan, 1)).plan
             assert plan.moves_made == made + 1
 
-    @rule(number=st.integers(0, 7), owner=st.sampled_from(NODES), leader=st.sampled_from([None, "l", "m"]))
+    @rule(number=st.integers(0, 7), owner=st.sampled_from(NODES), leader=st.sampled_from([None, *NODES]))
     def edit(self, number: int, owner: str, leader: str | None) -> None:
         shard = self.wait(self.mesh.table())[ShardKey("billing", f"s{number:04}")]
         self.wait(self.mesh.update(patch(shard, owner_node_id=owner, leader_id=leader)))

@@ -29,12 +29,12 @@ from graph.execution.encoding import encode_json
 from graph.execution.metrics import Metrics
 from graph.execution.services import Feed
 from graph.schema.build import MeshSchema
-from graph.schema.stream import as_batch
+from graph.schema.change_stream import ChangeSource
 from graph.subscriptions.operation import SubscriptionOperation, open_operation
 from persistence.commands.nodes import RegisterNode
 from persistence.errors import FutureRevision
 from persistence.model.records import StreamPosition
-from persistence.model.stream import DiffBatch
+from persistence.model.stream import CommittedChange, DiffBatch
 from tests.reference.store import store_on
 from tests.reference.tables import Memory, Tables
 from tests.support.graphql_api import services_of
@@ -49,7 +49,7 @@ DOCUMENTS: Final = [
     path.read_text()
     for path in sorted((Path(__file__).parents[2] / "frontend-queries" / "documents").glob("*.graphql"))
 ]
-SUBSCRIPTIONS: Final = [text for text in DOCUMENTS if "shardDiffs(" in text]
+SUBSCRIPTIONS: Final = [text for text in DOCUMENTS if "\nsubscription " in text]
 ASKED_AGAIN: Final = 4
 """One document of so many is asked again after a shard has changed, of which there may be bytes that were kept."""
 AT_ONCE: Final = 20
@@ -69,6 +69,13 @@ class FixedFeed:
 
     async def begin(self, _: StreamPosition | None) -> StreamPosition:
         return self._memory.tables.head.position
+
+    @property
+    def position(self) -> StreamPosition:
+        return self._memory.tables.head.position
+
+    async def same_epoch(self, epoch: str) -> None:
+        assert epoch == self._memory.tables.epoch
 
     async def wait_for_position(self, position: StreamPosition) -> None:
         await self.wait_for(position.revision)
@@ -276,18 +283,20 @@ def test_values_that_are_coerced_or_refused_are_so_alike(query: str, variables: 
 
 @pytest.mark.parametrize("text", SUBSCRIPTIONS, ids=_name)
 def test_batches_are_completed_alike_and_by_the_plan_of_their_subscription(text: str) -> None:
-    asyncio.run(_batches_are_completed_alike(text))
+    asyncio.run(_batches_are_completed_alike(both_ways(), text))
 
 
-async def _batches_are_completed_alike(text: str) -> None:
-    both = both_ways()
+async def _batches_are_completed_alike(both: BothWays, text: str) -> None:
     both.memory.tables = both.tables
     head, history = both.tables.head.position, both.tables.history
-    operation = await open_operation(both.schema, text, {"namespace": "billing"}, None, both.context())
+    operation = await open_operation(both.schema, text, None, None, both.context())
     assert isinstance(operation, SubscriptionOperation)
     assert operation.run is not None
     unprepared = replace(operation, run=None)
-    for batch in (DiffBatch(head, history, caught_up=True), DiffBatch(head, (), caught_up=False)):
-        completed = await operation.run.event(as_batch(batch, NOW))
+    items: Sequence[Any] = history
+    if isinstance(operation.stream, ChangeSource):
+        items = list(map(CommittedChange, both.tables.changes))
+    for batch in (DiffBatch(head, items, caught_up=True), DiffBatch(head, (), caught_up=False)):
+        completed = await operation.run.event(operation.stream.event(batch))
         assert completed is not None
         assert await operation.payload(batch) == await unprepared.payload(batch)

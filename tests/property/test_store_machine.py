@@ -225,9 +225,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert outcome == NotFound(nodes=(node_id,))
         elif mistake:
             assert isinstance(outcome, StaleNode)
-        elif status is NodeStatus.REMOVED and self.owned(node_id):
+        elif status is NodeStatus.REMOVED and (self.owned(node_id) or self.led(node_id)):
             assert isinstance(outcome, NodeInUse)
-            assert outcome.node.shard_count == self.owned(node_id)
+            assert (outcome.node.shard_count, outcome.node.leader_count) == (self.owned(node_id), self.led(node_id))
         else:
             assert isinstance(outcome, NodeChanged)
             self.nodes[node_id] = Registered(known.version + 1, status)
@@ -291,9 +291,12 @@ class StoreMachine(RuleBasedStateMachine):
             for move in moves:
                 life = self.lives[move.key]
                 life.version += 1
-                life.owner_epoch += 1
+                life.owner_epoch += move.changes_owner
                 life.owner = move.to_node_id
-                life.strategy = self.strategies[move.namespace]
+                if move.changes_owner:
+                    life.strategy = self.strategies[move.namespace]
+                if move.leader is not None:
+                    assert self.wait(self.mesh.table())[move.key].leader_id == move.leader.to_node_id
 
     def supersede(self, chosen: RebalancePlan) -> None:
         """To apply a plan is to decide against the older ones of its namespaces that are open."""
@@ -305,6 +308,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def owned(self, node_id: str) -> int:
         return sum(life.alive and life.owner == node_id for life in self.lives.values())
+
+    def led(self, node_id: str) -> int:
+        return sum(shard.leader_id == node_id for shard in self.wait(self.mesh.table()).values())
 
     def several(self, data: st.DataObject, sensible: Sequence[ShardKey]) -> list[Choice]:
         informed = bool(sensible) and data.draw(INFORMED)

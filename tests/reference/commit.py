@@ -193,7 +193,8 @@ def _configured(write: NamespaceWrite, committed_at: datetime) -> Namespace:
 def _nodes(tables: Tables, write_set: WriteSet, change: Change) -> Mapping[str, Node]:
     if write_set.node is None:
         return tables.registered
-    node = write_set.node.committed(tables.owned(write_set.node.node_id), change.committed_at)
+    node_id = write_set.node.node_id
+    node = write_set.node.committed(tables.owned(node_id), tables.led(node_id), change.committed_at)
     return {**tables.registered, node.node_id: node}
 
 

@@ -108,6 +108,7 @@ def _placed(shard: Shard, *, pinned: bool) -> PlacedShard:
         shard.locality_hint,
         pinned,
         shard.anti_affinity_group,
+        shard.leader_id,
     )
 
 

@@ -124,12 +124,12 @@ class Tables:
     def node(self, node_id: str) -> Node | None:
         """With the shards it owns now."""
         node = self.registered.get(node_id)
-        return None if node is None else replace(node, shard_count=self.owned(node_id))
+        return None if node is None else replace(node, shard_count=self.owned(node_id), leader_count=self.led(node_id))
 
     def uncounted(self, node_id: str) -> Node | None:
         """Where the shards that it owns are not counted."""
         node = self.registered.get(node_id)
-        return None if node is None else replace(node, shard_count=0)
+        return None if node is None else replace(node, shard_count=0, leader_count=0)
 
     def members(self, key: GroupKey) -> Mapping[str, str]:
         """The shards of an anti-affinity group, by id, with their owners."""
@@ -141,6 +141,12 @@ class Tables:
 
     def owned(self, node_id: str) -> int:
         return sum(shard.owner_node_id == node_id for shard in self.shards.values())
+
+    def in_use(self, node_id: str) -> bool:
+        return self.owned(node_id) + self.led(node_id) > 0
+
+    def led(self, node_id: str) -> int:
+        return sum(shard.leader_id == node_id for shard in self.shards.values())
 
 
 def utc_now() -> datetime:

@@ -131,7 +131,7 @@ def _broken(
     if any(tables.members(group) != members for group, members in inputs.groups.items()):
         yield "anti-affinity groups"
     removed = write_set.node
-    if removed is not None and removed.status is NodeStatus.REMOVED and tables.owned(removed.node_id):
+    if removed is not None and removed.status is NodeStatus.REMOVED and tables.in_use(removed.node_id):
         yield "node's shards"
 
 

@@ -27,7 +27,7 @@ from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import fewest_shards
 from persistence.model.fields import Problems
 from persistence.model.outcomes import PolicyViolation
-from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule, RecurringFreeze
 from persistence.model.policy_rules import add_policy_problems, matches, pattern_problem
 from persistence.model.records import Shard, ShardContent, ShardKey, ShardStatus
 from persistence.planning.lifecycle import move_budget
@@ -237,7 +237,12 @@ def test_a_policy_has_the_same_fields_and_defaults_wherever_it_is_declared() -> 
 def test_rules_that_came_later_leave_the_digest_of_requests_without_them() -> None:
     """A retry after an upgrade is the request that it was."""
     command = ConfigureNamespace("billing", "ring", {}, 0, ChangeRequest("ops", "because"), NamespacePolicy())
-    later: dict[str, Any] = {"involuntary_moves_limited": True, "owners_must_be_registered": True}
+    weekend = RecurringFreeze("0 18 * * fri", "P2DT14H", "UTC", "weekend")
+    later: dict[str, Any] = {
+        "involuntary_moves_limited": True,
+        "owners_must_be_registered": True,
+        "recurring_freezes": (weekend,),
+    }
     assert request_digest(command).hex() == "f545425780369fb15df03034b96cf18a9219ec7f0ca3f02a2209c53e43f45d04"
     for name, value in later.items():
         changed = replace(command, policy=replace(DEFAULT_POLICY, **{name: value}))
@@ -246,5 +251,5 @@ def test_rules_that_came_later_leave_the_digest_of_requests_without_them() -> No
 
 def test_a_document_of_before_is_read_with_the_later_rules_at_their_defaults() -> None:
     document = write_policy(DEFAULT_POLICY)
-    del document["involuntaryMovesLimited"], document["ownersMustBeRegistered"]
+    del document["involuntaryMovesLimited"], document["ownersMustBeRegistered"], document["recurringFreezes"]
     assert read_policy(document) == DEFAULT_POLICY

@@ -36,6 +36,29 @@ def test_allowed_hosts_are_a_list_in_a_file_and_separated_by_commas_in_a_variabl
     )
 
 
+def test_allowed_origins_are_written_as_browsers_write_them() -> None:
+    given = "https://Ops.example.com:443/, http://localhost:5173, http://[::1]:80,"
+    assert load_settings(None, {"OMNIRELAY_ALLOWED_ORIGINS": given}).allowed_origins == (
+        "https://ops.example.com",
+        "http://localhost:5173",
+        "http://[::1]",
+    )
+    assert load_settings(None, {}).allowed_origins == ()
+
+
+@pytest.mark.parametrize(
+    "given", ["*", "ops.example.com", "https://ops.example.com/path", "null", "https://user@ops.example.com"]
+)
+def test_what_is_no_origin_is_refused_and_any_is_where_everyone_may_write(given: str) -> None:
+    with pytest.raises(SettingsError, match="allowed_origins"):
+        load_settings(None, {"OMNIRELAY_ALLOWED_ORIGINS": given})
+
+
+def test_any_origin_may_be_allowed_with_authentication() -> None:
+    environment = {"OMNIRELAY_ALLOWED_ORIGINS": "*", "OMNIRELAY_AUTH_SECRET": "0123456789" * 4}
+    assert load_settings(None, environment).allowed_origins == ("*",)
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     assert load_settings(None, {"OMNIRELAY_PORT": ""}).port == 8080
 

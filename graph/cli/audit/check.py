@@ -98,12 +98,12 @@ def _breach(breach: RuleBreach) -> dict[str, Any]:
 
 def _print(report: Report) -> None:
     if report.breaches:
-        columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "TO DO"]
+        columns = ["RULE", "CHANGE", "TIME", "ACTOR", "ABOUT", "ACTUAL", "ALLOWED", "REMEDY"]
         print_table(columns, [(*_cells(one), one.remedy) for one in report.breaches[:_LISTED]])
         _print_rest(report.breaches)
     if report.forced:
         print_status(f"{pluralized(len(report.forced), 'rule')} forced, with a reason on record:")
-        columns = ["RULE", "CHANGE", "WHEN", "WHO", "WHAT", "IS", "ALLOWED", "REASON"]
+        columns = ["RULE", "CHANGE", "TIME", "ACTOR", "ABOUT", "ACTUAL", "ALLOWED", "REASON"]
         print_table(columns, [(*_cells(one), one.forced) for one in report.forced[:_LISTED]])
         _print_rest(report.forced)
     if report.floor:

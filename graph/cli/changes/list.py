@@ -7,9 +7,10 @@ from typing import Final
 
 import click
 
-from graph.cli.changes.shared import about, filter_input, filter_options, of_tickets
+from graph.cli.changes.shared import about, filter_input, filter_options, literal_part, of_tickets
 from graph.cli.errors import ApiClient
 from graph.cli.listing import Listing, list_options
+from graph.cli.lookups import require_nodes
 from graph.cli.output import Column, format_time, print_status
 from graph.cli.plans import full_plan_id
 from graph.cli.points_in_time import Time
@@ -39,6 +40,9 @@ _COLUMNS: Final = (
     help="Only changes of this kind. May be repeated.",
 )
 @click.option("--plan", help="Only about this plan.")
+@click.option("--node", help="Only by which this node was registered, changed or drained.")
+@click.option("--forced", is_flag=True, help="Only those that were made past rules of a policy.")
+@click.option("--search", help="Only with this in reason, actor, ticket, or why it was forced.")
 @list_options(_COLUMNS, "id")
 def list_changes(
     *,
@@ -49,6 +53,9 @@ def list_changes(
     until: Time | None,
     kind: tuple[ChangeKind, ...],
     plan: str | None,
+    node: str | None,
+    forced: bool,
+    search: str | None,
     limit: int,
     server: Address,
     listing: Listing,
@@ -58,8 +65,16 @@ def list_changes(
     With --json JSON Lines: a change each.
     """
     where = filter_input(namespace, actor, ticket, since, until)
-    where |= {"kinds": [*map(str, kind)], "planId": None if plan is None else full_plan_id(server, plan)}
+    where |= {
+        "kinds": [*map(str, kind)],
+        "planId": None if plan is None else full_plan_id(server, plan),
+        "nodeId": node,
+        "forced": True if forced else None,
+        "search": search or literal_part(ticket),
+    }
     with ApiClient(server) as api:
+        if node is not None:
+            require_nodes(api, [node])
         matching = of_tickets(ticket, rows(api, "ListChanges", {"filter": where}))
         found = list(islice(matching, limit))
         more = next(matching, None) is not None

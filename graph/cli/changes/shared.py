@@ -16,6 +16,12 @@ from graph.client.records import Json
 
 _GLOB: Final = re.compile(r"[*?\[]")
 
+_GLOB_PART: Final = re.compile(r"[*?]|\[.?[^]]*\]|\[")
+"""What does not stand for itself; a bracket without an end is left out, too."""
+
+_LONGEST_SEARCH: Final = 128
+"""Characters that the server looks for."""
+
 
 def filter_options(command: F) -> F:
     """--namespace, --actor, --ticket, --since, --until, --limit."""
@@ -45,6 +51,13 @@ def filter_input(
         "since": None if since is None else str(since),
         "until": None if until is None else str(until),
     }
+
+
+def literal_part(ticket: str | None) -> str | None:
+    """The longest part of a pattern that stands for itself: whatever the pattern matches contains it. Null without."""
+    if ticket is None or not _GLOB.search(ticket):
+        return None
+    return max(_GLOB_PART.split(ticket), key=len)[:_LONGEST_SEARCH] or None
 
 
 def of_tickets(ticket: str | None, rows: Iterable[Json]) -> Iterator[Json]:

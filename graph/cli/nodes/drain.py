@@ -11,7 +11,7 @@ from graph.cli.errors import ApiClient, Exit, Failure
 from graph.cli.lookups import unknown_node
 from graph.cli.nodes.shared import changed_node, node_fields, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.output import pluralized, print_fields, print_json, print_status, print_table, printable
+from graph.cli.output import NOTHING, pluralized, print_fields, print_json, print_status, print_table, printable
 from graph.cli.plans import (
     LISTED,
     all_option,
@@ -166,8 +166,10 @@ def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
         print_moves(moves, everything=True)
         click.echo()
     elif moves:
-        counts = Counter((move.to_node_id, move.namespace) for move in moves)
-        print_table(_SUMMARY, [(*place, count) for place, count in sorted(counts.items())])
+        shards = Counter((move.to_node_id, move.namespace) for move in moves if move.changes_owner)
+        leads = Counter((_led_by(move), move.namespace) for move in moves if move.leader is not None)
+        rows = [(*place, shards[place], leads[place]) for place in sorted(shards.keys() | leads.keys())]
+        print_table((*_SUMMARY, "LEADS"), rows) if leads else print_table(_SUMMARY, [row[:-1] for row in rows])
         click.echo()
     if preflight.blockers:
         print_violations([read_violation(one) for one in preflight.blockers], everything=everything)
@@ -175,10 +177,16 @@ def _print_preflight(preflight: Preflight, *, everything: bool) -> None:
     click.echo(_summary(preflight.answer))
 
 
+def _led_by(move: Move) -> str:
+    return NOTHING if move.leader is None or move.leader.to_node_id is None else move.leader.to_node_id
+
+
 def _summary(answer: Json) -> str:
     count, rest, blockers = answer["moveCount"], answer["remainingMoves"], len(answer["blockers"])
     owned = f"{answer['nodeId']} owns {pluralized(answer['shardCount'], 'shard')}"
-    if not answer["shardCount"]:
+    if answer["leaderCount"]:
+        owned = f"{owned} and leads {answer['leaderCount']:,}"
+    if not answer["shardCount"] and not answer["leaderCount"]:
         return f"{owned}."
     later = f", {rest:,} of them by a later plan" if rest else ""
     blocked = f"; {pluralized(blockers, 'problem')} in the way" if blockers else ""

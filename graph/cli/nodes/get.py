@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import islice
 from typing import Final
 
 import click
@@ -15,15 +13,8 @@ from graph.cli.nodes.shared import node_fields
 from graph.cli.options import server_options
 from graph.cli.output import NOTHING, Column, arrow, format_time, print_documents, print_fields, print_json
 from graph.client.address import Address
+from graph.client.http import rows
 from graph.client.records import Json
-from persistence.model.records import ChangeKind
-
-_KINDS: Final = (ChangeKind.REGISTER_NODE, ChangeKind.UPDATE_NODE, ChangeKind.DRAIN_NODE)
-
-_PAGE: Final = 50
-
-_PAGES: Final = 100
-"""Of changes of nodes, which are looked at for those of one."""
 
 _UNSHOWN: Final = ("version", "changeTicket")
 """Fields that have a column, or change with every change."""
@@ -44,7 +35,7 @@ _HISTORY: Final = (
     Column("TIME", "committedAt", format_time),
     Column("CHANGE", "id"),
     Column("KIND", "kind"),
-    Column("FIELDS", "configuration", _changed),
+    Column("CHANGES", "configuration", _changed),
     Column("ACTOR", "actor"),
     Column("TICKET", "changeTicket"),
     Column("REASON", "reason"),
@@ -66,7 +57,7 @@ def get_node(*, node: str, limit: int, server: Address, as_json: bool) -> None:
         found = api.execute("NodeWithChange", {"nodeId": node})["node"]
         if found is None:
             raise unknown_node(api, node)
-        history = list(islice(_history(api, found), min(limit, int(found["version"]))))
+        history = list(rows(api, "ListChanges", {"filter": {"nodeId": node}}, limit))
     if as_json:
         print_json({**found, "history": history})
         return
@@ -74,15 +65,3 @@ def get_node(*, node: str, limit: int, server: Address, as_json: bool) -> None:
     if history:
         click.echo()
         print_documents(_HISTORY, history)
-
-
-def _history(api: ApiClient, node: Json) -> Iterator[Json]:
-    """Its changes, the newest first. It was registered when it was created, and not before."""
-    where = {"kinds": [*map(str, _KINDS)], "since": node["createdAt"], "until": None}
-    after = None
-    for _ in range(_PAGES):
-        page = api.execute("ListChanges", {"filter": where, "first": _PAGE, "after": after})["changes"]
-        yield from (change for change in page["nodes"] if change["configuration"]["nodeId"] == node["nodeId"])
-        after = page["pageInfo"]["endCursor"]
-        if not page["pageInfo"]["hasNextPage"]:
-            return

@@ -19,6 +19,7 @@ _COLUMNS: Final = (
     Column("ZONE", "zone"),
     Column("WEIGHT", "weight"),
     Column("SHARDS", "shardCount"),
+    Column("LEADS", "leaderCount"),
     Column("VERSION", "version"),
     Column("CREATED", "createdAt", format_time, wide=True),
     Column("UPDATED", "updatedAt", format_time),

@@ -26,7 +26,7 @@ def remove_node(
     server: Address,
     as_json: bool,
 ) -> None:
-    """Take a node out of the mesh. Refused while it owns shards: drain it first.
+    """Take a node out of the mesh. Refused while it owns or leads shards: drain it first.
 
     With --json one document: node and change.
     """

@@ -66,6 +66,7 @@ def node_fields(node: Json, change: Json | None = None) -> list[Field]:
         ("labels", format_labels(node["labels"])),
         ("weight", node["weight"]),
         ("shards", node["shardCount"]),
+        ("leads", node["leaderCount"]),
         ("version", node["version"]),
         ("ticket", node["changeTicket"]),
         ("created", format_time(node["createdAt"])),

@@ -19,7 +19,7 @@ from persistence.model.plans import PlanStatus
 _COLUMNS: Final = (
     Column("PLAN", "id"),
     Column("STATUS", "status"),
-    Column("MADE", "created.committedAt", format_time),
+    Column("CREATED", "created.committedAt", format_time),
     Column("NAMESPACES", "namespaces", listed),
     Column("MOVES", "moveCount"),
     Column("DONE", "movesMade"),

@@ -8,8 +8,8 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, newest_revision
-from graph.cli.options import server_options
-from graph.cli.output import Column, format_percent, moved_percent, print_documents, print_json
+from graph.cli.listing import Listing, list_options
+from graph.cli.output import Column, format_percent, moved_percent, print_json
 from graph.cli.points_in_time import POINT_IN_TIME, PointInTime, as_of
 from graph.cli.shards.shared import is_move, other_changes, owner_change, shard_name
 from graph.client.address import Address
@@ -23,7 +23,7 @@ _COLUMNS: Final = (
     Column("MOVE REASON", "moveReason"),
     Column("OTHER CHANGES", other_changes),
     Column("REVISION", "revision"),
-    Column("DIFF %", "change", moved_percent),
+    Column("MOVED %", "change", moved_percent),
     Column("ACTOR", "change.actor"),
     Column("TICKET", "change.changeTicket"),
     Column("REASON", "change.reason"),
@@ -68,7 +68,7 @@ class Summary:
 @click.argument("end", metavar="[TO]", type=POINT_IN_TIME, required=False)
 @click.option("--namespace", help="Only shards of this namespace.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference, as git does.")
-@server_options
+@list_options(_COLUMNS, shard_name)
 def diff_shards(
     *,
     start: PointInTime,
@@ -76,7 +76,7 @@ def diff_shards(
     namespace: str | None,
     exit_code: bool,
     server: Address,
-    as_json: bool,
+    listing: Listing,
 ) -> Exit:
     """Show the net difference between two moments: FROM and TO (by default now).
 
@@ -90,16 +90,16 @@ def diff_shards(
         if end is not None:
             variables["to"] = _position(api, end, namespace)["revision"]
         found = list(pages(api, "DiffShards", variables))
-        diffs = [diff for page in found for diff in page["nodes"]]
+        diffs = listing.arranged(diff for page in found for diff in page["nodes"])
         to = found[0]["revision"]
         exact = first["totalCountIsExact"]
         shards = first["totalCount"] if exact else _count_before(api, diffs, to, namespace)
     summary = Summary.of(diffs, shards)
-    if as_json:
+    if listing.as_json:
         print_json({"from": first["revision"], "to": to, "summary": asdict(summary), "diffs": diffs})
     else:
-        print_documents(_COLUMNS, diffs)
-        click.echo(f"Revision {first['revision']} to {to}: {summary}.")
+        listing.print_rows(diffs)
+        click.echo(f"Revision {first['revision']} to {to}: {summary}.", err=listing.is_for_programs)
     return Exit.NO if diffs and exit_code else Exit.OK
 
 

@@ -25,7 +25,7 @@ _COLUMNS: Final = (
     Column("OWNER", owner_change),
     Column("MOVE REASON", "moveReason"),
     Column("OTHER CHANGES", other_changes),
-    Column("DIFF %", "change", moved_percent),
+    Column("MOVED %", "change", moved_percent),
     Column("ACTOR", "change.actor"),
     Column("TICKET", "change.changeTicket"),
     Column("REASON", "change.reason"),

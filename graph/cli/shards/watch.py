@@ -192,7 +192,7 @@ def read_stored_cursor(path: Path) -> StoredCursor | None:
         return None
     except OSError as error:
         raise Failure(Exit.INVALID, f"The cursor file {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise Failure(
         Exit.INVALID,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from math import floor
 from typing import Final
@@ -25,10 +25,14 @@ from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import matches
 from persistence.model.records import INVOLUNTARY, Namespace
+from persistence.model.recurring_freezes import freezes_at, freezes_between
 from persistence.planning.lifecycle import is_limited, move_budget
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""
+
+_LOOKED_AHEAD: Final = timedelta(days=1)
+"""Much longer than a commit takes."""
 
 _OR_FORCE: Final = "or force it with a reason."
 
@@ -37,7 +41,9 @@ def depending_on_time(namespaces: Iterable[Namespace], reads: ReadSet) -> list[N
     """Those whose policy is judged by the time, where shards are to be changed."""
     if not reads.shards:
         return []
-    return [one for one in namespaces if one.policy.freezes or limiting_moves([one], reads)]
+    return [
+        one for one in namespaces if one.policy.freezes or one.policy.recurring_freezes or limiting_moves([one], reads)
+    ]
 
 
 def limiting_moves(namespaces: Iterable[Namespace], reads: ReadSet) -> list[Namespace]:
@@ -55,7 +61,7 @@ def check(
     already; or, if there are none, what must still be so when it is committed."""
     names = sorted({write.key.namespace for write in writes})
     moves = [write for write in writes if write.moves]
-    limited = list(_limited(writes, state)) if any(one.move_reason in INVOLUNTARY for one in moves) else writes
+    limited = list(_limited(writes, state)) if any(one.move_reason in INVOLUNTARY for one in writes) else writes
     limited_moves = [write for write in limited if write.moves]
     moved = Counter(write.key.namespace for write in limited_moves)
     freezable = {write.key.namespace: state.namespaces[write.key.namespace].policy for write in limited}
@@ -77,14 +83,13 @@ def check(
 def _limited(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[ShardWrite]:
     """What freezes are about, and of which budgets and windows count the moves."""
     for write in writes:
-        if not write.moves or is_limited(write.move_reason, state.namespaces[write.key.namespace].policy):
+        if is_limited(write.move_reason, state.namespaces[write.key.namespace].policy):
             yield write
 
 
 def conditions(state: ReadState, policies: Mapping[str, NamespacePolicy], moved: Mapping[str, int]) -> CommitConditions:
     """What of a change that breaks no rule must still be so when it is committed. `policies` are those of the
     namespaces that limit it, `moved` how many shards of them it moves in that."""
-    begins = (freeze.begins for policy in policies.values() for freeze in policy.freezes)
     fewest = {name: fewest_shards(count, policies[name]) for name, count in moved.items()}
     left = {
         name: most - state.recent.namespaces.get(name, 0) - moved[name]
@@ -93,12 +98,24 @@ def conditions(state: ReadState, policies: Mapping[str, NamespacePolicy], moved:
     }
     return CommitConditions(
         state.now,
-        min((start for start in begins if state.now is not None and state.now < start), default=None),
+        None if state.now is None else _frozen_from(policies.values(), state.now),
         {name: count for name, count in fewest.items() if count},
         {name: count for name, count in left.items() if policies[name].involuntary_moves_limited},
         {name: count for name, count in left.items() if not policies[name].involuntary_moves_limited},
         state.recent.revision,
     )
+
+
+def _frozen_from(policies: Iterable[NamespacePolicy], now: datetime) -> datetime | None:
+    """Before which a change that is decided now is to be committed: the next freeze of any of these policies begins, or
+    it is no further known when one does."""
+    begins: list[datetime] = []
+    for policy in policies:
+        begins += [freeze.begins for freeze in policy.freezes]
+        if policy.recurring_freezes:
+            horizon = now + _LOOKED_AHEAD
+            begins += [horizon, *(freeze.begins for freeze in freezes_between(policy, now, horizon))]
+    return min((time for time in begins if now < time), default=None)
 
 
 def fewest_shards(moved: int, policy: NamespacePolicy) -> int:
@@ -137,9 +154,12 @@ def _ticket(ticket: str | None, namespace: Namespace) -> Iterator[BrokenRule]:
 def _frozen(state: ReadState, namespace: Namespace) -> Iterator[BrokenRule]:
     """By the time the change would be committed at, which history shows, and by the clock, which may be behind it after
     having been set back: a freeze does not end while it lasts."""
-    for freeze in namespace.policy.freezes:
-        now = next((time for time in (state.now, state.clock) if time and freeze.begins <= time < freeze.ends), None)
-        if now is not None:
+    seen: set[FreezeWindow] = set()
+    for now in dict.fromkeys(time for time in (state.now, state.clock) if time is not None):
+        for freeze in freezes_at(namespace.policy, now):
+            if freeze in seen:
+                continue
+            seen.add(freeze)
             yield BrokenRule(
                 PolicyRule.FREEZE,
                 namespace.name,
@@ -201,11 +221,14 @@ def _counted(before: int, most: int) -> tuple[int, str]:
 
 
 def _thawed(freeze: FreezeWindow, policy: NamespacePolicy) -> datetime:
-    """When changes are allowed again: another freeze may have begun by the time this one ends."""
+    """When changes are allowed again: another freeze may have begun by the time this one ends. No end is looked for
+    behind that many, which may have none."""
     ends = freeze.ends
-    for other in sorted(policy.freezes, key=lambda one: one.begins):
-        if other.begins <= ends < other.ends:
-            ends = other.ends
+    for _ in range(LISTED):
+        others = freezes_at(policy, ends)
+        if not others:
+            break
+        ends = max(other.ends for other in others)
     return ends
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
-from persistence.audit.compliance import CheckFilter, ComplianceChecker, OwnerRule, Report, RuleBreach
+from persistence.audit.compliance import (
+    CheckFilter,
+    ComplianceChecker,
+    OwnerDecision,
+    OwnerRule,
+    Report,
+    RuleBreach,
+)
+from persistence.model.records import MoveReason, Node, NodeStatus
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Move
 from persistence.planning.snapshot import PlacementSnapshot
@@ -53,26 +61,63 @@ async def _check(url: str, strategies: Registry, where: CheckFilter, progress: C
     report.changes = checker.changes
     report.namespace_exists = where.namespace is None or bool(snapshot.namespaces)
     report.shards = sum(map(len, snapshot.shards.values()))
-    for move in _moves(snapshot, strategies):
-        decision = checker.owners.get(move.key)
-        if decision is not None and decision.change_id > decided:
-            continue  # It was put elsewhere since.
-        if decision is None or not decision.by_plan:
-            report.overridden += 1
-            continue
-        breach = RuleBreach(
-            OwnerRule.PLACEMENT,
-            f"{move.namespace}/{move.shard_id}",
-            decision.change_id,
-            decision.at,
-            decision.actor,
-            f"on {move.from_node_id} ({move.reason})",
-            f"on {move.to_node_id}",
-            "Plan a rebalance: omnirelay mesh rebalance plan",
-        )
-        if where.selects(breach):
-            report.add(breach)
+    _check_places(report, where, _moves(snapshot, strategies), checker, decided, snapshot)
     return report
+
+
+def _check_places(
+    report: Report,
+    where: CheckFilter,
+    moves: Iterable[Move],
+    checker: ComplianceChecker,
+    decided: int,
+    snapshot: PlacementSnapshot,
+) -> None:
+    """Owners and leaders that a plan made now would replace. `decided` is the newest change that the snapshot shows."""
+    nodes = {node.node_id: node for node in snapshot.nodes}
+    for move in moves:
+        owned, led = checker.owners.get(move.key), checker.leaders.get(move.key)
+        if any(decision is not None and decision.change_id > decided for decision in (owned, led)):
+            continue  # It was put elsewhere since.
+        if move.changes_owner and (owned is None or not owned.by_plan):
+            report.overridden += 1
+        elif move.changes_owner and owned is not None:
+            where_it_is = f"on {move.from_node_id} ({move.reason})"
+            _add(report, where, _breach(OwnerRule.PLACEMENT, move, owned, where_it_is, f"on {move.to_node_id}"))
+        if move.leader is not None and led is not None and (unfit := _unfit(move, nodes)) is not None:
+            leader = move.leader.to_node_id or "no node"
+            actual = f"led by {move.leader.from_node_id}, which {unfit}"
+            _add(report, where, _breach(OwnerRule.LEADER, move, led, actual, f"led by {leader}"))
+
+
+def _add(report: Report, where: CheckFilter, breach: RuleBreach) -> None:
+    if where.selects(breach):
+        report.add(breach)
+
+
+def _breach(rule: OwnerRule, move: Move, decision: OwnerDecision, actual: str, allowed: str) -> RuleBreach:
+    return RuleBreach(
+        rule,
+        f"{move.namespace}/{move.shard_id}",
+        decision.change_id,
+        decision.at,
+        decision.actor,
+        actual,
+        allowed,
+        "Plan a rebalance: omnirelay mesh rebalance plan",
+    )
+
+
+def _unfit(move: Move, nodes: Mapping[str, Node]) -> str | None:
+    """What keeps the leader's node from leading; null where the leader only follows the owner."""
+    node = None if move.leader is None else nodes.get(move.leader.from_node_id)
+    if node is None:
+        return "is not registered"
+    if node.status is not NodeStatus.ACTIVE:
+        return None if node.status is NodeStatus.CORDONED else f"is {node.status}"
+    if move.changes_owner and node.node_id == move.from_node_id and move.reason is not MoveReason.OWNER_INELIGIBLE:
+        return None
+    return "the namespace's selector does not match"
 
 
 async def _snapshot(url: str, namespace: str | None) -> PlacementSnapshot:

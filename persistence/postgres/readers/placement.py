@@ -43,6 +43,7 @@ _CHUNK_OF_SHARDS: Final = (
         SHARDS.c.locality_hint,
         _PINNED.label("pinned"),
         SHARDS.c.anti_affinity_group,
+        SHARDS.c.leader_id,
     )
     .where(
         tuple_(SHARDS.c.namespace, SHARDS.c.shard_id) > tuple_(bindparam("namespace"), bindparam("shard_id")),
@@ -104,9 +105,9 @@ _PLACED: Final = cast("Callable[[Iterable[Any]], PlacedShard]", partial(tuple.__
 
 
 def _sort_in(columns: Sequence[Any], shards: dict[str, list[PlacedShard]]) -> None:
-    namespaces, ids, owners, versions, strategies, capacities, hints, pinned, groups = columns
-    strategies, hints, groups = (_shared(values) for values in (strategies, hints, groups))
-    rows = zip(ids, _shared(owners), versions, strategies, capacities, hints, pinned, groups, strict=True)
+    namespaces, ids, owners, versions, strategies, capacities, hints, pinned, groups, leaders = columns
+    strategies, hints, groups, leaders = (_shared(values) for values in (strategies, hints, groups, leaders))
+    rows = zip(ids, _shared(owners), versions, strategies, capacities, hints, pinned, groups, leaders, strict=True)
     placed = list(map(_PLACED, rows))
     start = 0
     for name, count in Counter(namespaces).items():  # in order of appearance, and that is sorted

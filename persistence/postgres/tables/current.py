@@ -24,7 +24,7 @@ from persistence.postgres.tables.columns import (
 )
 from strategies.parameters import MAX_WEIGHT
 
-SCHEMA_REVISION: Final = "0015"
+SCHEMA_REVISION: Final = "0017"
 """The newest migration, which makes these tables and the functions that write to them."""
 
 
@@ -159,6 +159,8 @@ class ShardRow(Base):
         CheckConstraint("char_length(checksum) = 32 AND checksum ~ '^[0-9a-f]*$'", name="checksum_format"),
         # In the order of their lists.
         Index("ix_shards_owner", "owner_node_id", "namespace", "shard_id"),
+        # For the number of shards that a node leads.
+        Index(None, "leader_id", postgresql_where=text("leader_id IS NOT NULL")),
         identifier_check("anti_affinity_group"),
         # Shards without a group take no room in it.
         Index(None, "namespace", "anti_affinity_group", postgresql_where=text("anti_affinity_group IS NOT NULL")),

@@ -24,7 +24,10 @@ from persistence.postgres.tables.columns import (
 
 MOVES: Final = "kind = 'UPDATED' AND owner_node_id <> previous_owner_node_id"
 
-_INVOLUNTARY: Final = ", ".join(f"'{reason}'" for reason in MoveReason if reason in INVOLUNTARY)
+# Reasons of leaders are left out: their rows are no moves.
+_INVOLUNTARY: Final = ", ".join(
+    f"'{reason}'" for reason in MoveReason if reason in INVOLUNTARY and reason.startswith("OWNER_")
+)
 
 VOLUNTARY_MOVES: Final = f"{MOVES} AND (move_reason IS NULL OR move_reason NOT IN ({_INVOLUNTARY}))"
 """The rows of history that are moves, as PostgreSQL compares a partial index with a statement."""

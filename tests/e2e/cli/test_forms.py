@@ -64,6 +64,13 @@ def test_json_is_in_that_order_too() -> None:
 
 
 @pytest.mark.usefixtures("orders")
+def test_the_summary_of_a_difference_is_not_among_names() -> None:
+    answer = omnirelay("mesh", "shards", "diff", "0", "-o", "name", "--sort", "-shard")
+    assert answer.out.split() == ["orders/s3", "orders/s2", "orders/s1"]
+    assert answer.err.startswith("Revision 0 to 3: 3 created")
+
+
+@pytest.mark.usefixtures("orders")
 def test_one_form_is_asked_for() -> None:
     answer = omnirelay("mesh", "shards", "list", "--json", "-o", "yaml")
     assert (answer.exit, "Say --json or -o yaml, not both." in answer.err) == (Exit.INVALID, True)

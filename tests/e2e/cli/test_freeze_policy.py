@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from graph.cli.errors import ApiClient, Exit
+from graph.cli.policy import set_policy
 from graph.client.records import Json
-from persistence.model.policy import NamespacePolicy
+from persistence.model.policy import NamespacePolicy, RecurringFreeze
 from tests.support.command_line import Answer, omnirelay
 from tests.support.mesh import Mesh
 from tests.support.mesh_server import MeshServer
@@ -98,6 +103,22 @@ def test_a_thaw_ends_the_present_freezes_and_leaves_those_to_come() -> None:
     assert mesh("thaw", "orders", "--reason", "morning").out.startswith("orders: nothing to do.\n")
 
 
+@pytest.mark.usefixtures("two")
+def test_a_freeze_that_comes_again_is_made_once_and_ended_for_good() -> None:
+    weekly = ("--every", "0 18 * * fri", "--for", "P2DT14H", "--zone", "Europe/Berlin", "--reason", "weekend")
+    assert mesh("freeze", "orders", *weekly).out.startswith("orders: frozen, change 3.\n")
+    assert mesh("freeze", "orders", *weekly).out.startswith("orders: nothing to do.\n")
+    (recurring,) = policy("orders")["recurringFreezes"]
+    assert (recurring["schedule"], recurring["until"]) == ("0 18 * * fri", None)
+    assert "weekend" in mesh("freeze").out
+    mesh("thaw", "orders", "--reason", "x")
+    assert policy("orders")["recurringFreezes"] == [recurring]
+    assert mesh("thaw", "orders", "--recurring", "--reason", "x").out == "orders: thawed, change 4.\n"
+    assert policy("orders")["recurringFreezes"] == []
+    wrong = mesh("freeze", "orders", *weekly[:5], "Europe/Nowhere", "--reason", "x")
+    assert (wrong.exit, "timeZone" in wrong.err) == (Exit.INVALID, True)
+
+
 def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> None:
     count = changes(two)
     answer = freeze("orders", "ordres")
@@ -112,6 +133,8 @@ def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> Non
     [
         (["freeze", "orders", "--reason", "x"], "--until and --reason"),
         (["freeze", "--until", "2h", "--reason", "x"], "namespaces, or --all"),
+        (["freeze", "orders", "--all", "--until", "2h", "--reason", "x"], "namespaces, or --all"),
+        (["freeze", "orders", "--every", "0 0 * * *", "--reason", "x"], "--every takes --for and --zone"),
         (["freeze", "orders", "--until", "2020-01-01T00:00:00Z", "--reason", "x"], "not later than now"),
         (["freeze", "orders", "--from", "3h", "--until", "2h", "--reason", "x"], "not later than now"),
         (["thaw", "--reason", "x"], "namespaces, or --all"),
@@ -140,6 +163,20 @@ def test_setting_a_field_leaves_the_others_and_prints_what_changed() -> None:
         ["orders", "is", "at", "version", "2", "now,", "change", "3."],
     ]
     changed = {"approvalRequired": True, "moveBudgetPercent": 5.0, "windowMoves": None}
+    assert policy("orders") == before | changed
+
+
+@pytest.mark.usefixtures("two")
+def test_every_field_of_a_policy_but_its_freezes_can_be_set() -> None:
+    before = policy("orders")
+    options = {option for each in set_policy.params for option in (*each.opts, *each.secondary_opts)}
+    names = {
+        re.sub("[A-Z]", lambda letter: f"-{letter[0].lower()}", field) for field in before if "reezes" not in field
+    }
+    assert {f"--{name}" for name in names} <= options
+    given = ("--involuntary-moves-limited", "--owners-must-be-registered", "--no-ticket-required")
+    assert mesh("policy", "set", "orders", *given, "--reason", "x").exit == Exit.OK
+    changed = {"involuntaryMovesLimited": True, "ownersMustBeRegistered": True, "ticketRequired": False}
     assert policy("orders") == before | changed
 
 
@@ -185,3 +222,57 @@ def test_what_others_configure_meanwhile_is_kept(two: MeshServer, monkeypatch: p
     found = policy("orders")
     assert (found["windowMoves"], len(found["freezes"])) == (99, 1)
     assert raced
+
+
+def test_a_freeze_that_comes_again_is_shown_and_is_not_ended_by_a_thaw(two: MeshServer) -> None:
+    now = datetime.now(UTC)
+    every_day = RecurringFreeze(f"{now.minute} {now.hour} * * *", "PT2H", "UTC", "every day")
+    weekend = RecurringFreeze("0 18 * * fri", "P2DT14H", "Europe/Berlin", "weekend", now + timedelta(days=400))
+    given = replace(POLICY, recurring_freezes=(every_day, weekend))
+    two.run(two.mesh.configure("big", expected=1, policy=given))
+    shown = mesh("policy", "show", "big").out
+    assert (
+        f"{now.minute} {now.hour} * * * for PT2H in UTC (every day); 0 18 * * fri for P2DT14H in Europe/Berlin" in shown
+    )
+    listed = [line.split() for line in mesh("freeze").out.splitlines()]
+    assert ["big", "now"] in [line[:2] for line in listed]
+    assert 30 < sum(line[-2:] == ["every", "day"] for line in listed) < 33
+    assert 3 < sum(line[-1:] == ["weekend"] for line in listed) < 7
+    answer = mesh("thaw", "big", "--reason", "over")
+    assert (answer.exit, answer.out) == (Exit.OK, "big: nothing to do.\n")
+    assert answer.err.startswith("Warning: big stays frozen until ")
+    assert answer.err.endswith(" by a freeze that comes again (every day).\n")
+    # What the command does not know of stays.
+    mesh("policy", "set", "big", "--window-moves", 9, "--reason", "tighter")
+    assert len(policy("big")["recurringFreezes"]) == 2
+
+
+def test_a_file_declares_freezes_that_come_again(two: MeshServer, tmp_path: Path) -> None:
+    file = tmp_path / "namespaces.toml"
+    file.write_text(
+        """[namespaces.big.policy]
+        involuntaryMovesLimited = true
+        ownersMustBeRegistered = true
+        [[namespaces.big.policy.recurringFreezes]]
+        schedule = "0 18 * * fri"
+        duration = "P2DT14H"
+        timeZone = "Europe/Berlin"
+        reason = "weekend"
+        until = 2050-01-01T00:00:00Z
+        """
+    )
+    assert mesh("namespaces", "apply", file, "--reason", "as declared").exit == Exit.OK
+    weekend = RecurringFreeze("0 18 * * fri", "P2DT14H", "Europe/Berlin", "weekend", datetime(2050, 1, 1, tzinfo=UTC))
+    assert two.run(two.mesh.namespace("big")).policy == replace(
+        POLICY, involuntary_moves_limited=True, owners_must_be_registered=True, recurring_freezes=(weekend,)
+    )
+    file.write_text("[namespaces.big.policy]\nrecurringFreezes = []\n")
+    assert mesh("namespaces", "apply", file, "--reason", "as declared").exit == Exit.OK
+    assert policy("big")["recurringFreezes"] == []
+    file.write_text(
+        '[[namespaces.big.policy.recurringFreezes]]\nschedule = "0 18 * * fri"\nduration = "2 days"\n'
+        'timeZone = "UTC"\nreason = "x"\n'
+    )
+    answer = mesh("namespaces", "apply", file, "--reason", "as declared")
+    assert answer.exit == Exit.INVALID
+    assert "policy.recurringFreezes[0].duration '2 days' is no duration" in answer.err

@@ -141,6 +141,23 @@ def test_a_missing_namespace_can_be_created_on_the_way(server: MeshServer, file:
     assert server.run(server.mesh.changes())[0].change_ticket == "CHG-1"
 
 
+def test_a_table_made_elsewhere_is_adopted_as_it_is_and_balanced_on_request(server: MeshServer, file: Path) -> None:
+    """Three masters own exact ranges of slots; a fourth joins."""
+    why = ("--reason", "adopt")
+    for number in range(1, 5):
+        omnirelay("mesh", "nodes", "register", f"m{number}", *why)
+    rows = (f"orders,slot-{slot:03},m{1 + slot // 100}" for slot in range(300))
+    file.write_text("\n".join(["namespace,shardId,ownerNodeId", *rows]) + "\n")
+    assert bring_in(file, "--create-namespace", "sticky").exit == Exit.OK
+    before = owners(server)
+    nothing = omnirelay("mesh", "rebalance", "plan", "--json", *why).document
+    assert (nothing["moves"], nothing["violations"]) == ([], [])
+    balanced = omnirelay("mesh", "rebalance", "plan", "--threshold", 4, "--json", *why).document
+    assert (len(balanced["moves"]), balanced["threshold"]) == (72, 4)
+    assert {move["to_node_id"] for move in balanced["moves"]} == {"m4"}
+    assert owners(server) == before
+
+
 @pytest.mark.usefixtures("server")
 def test_a_strategy_that_is_not_there_is_invalid(file: Path) -> None:
     file.write_text(slots(1))

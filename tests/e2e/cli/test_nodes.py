@@ -9,6 +9,7 @@ import pytest
 
 from graph.cli.errors import Exit
 from tests.support.command_line import Answer, omnirelay
+from tests.support.mesh import patch
 from tests.support.mesh_server import MeshServer
 
 
@@ -168,6 +169,19 @@ def test_a_drain_takes_the_node_out_of_use_and_says_how_to_go_on(placed: MeshSer
     assert node("node-1")["status"] == "DRAINING"
     assert follow_advice(answer).exit == Exit.OK
     assert [change.kind for change in placed.run(placed.mesh.changes())][-2:] == ["DRAIN_NODE", "PLAN_REBALANCE"]
+
+
+def test_the_plan_that_a_drain_prints_moves_what_it_counted_and_no_more(placed: MeshServer) -> None:
+    """All shards but one are on node-1, and most of them belong elsewhere: that is no business of this plan."""
+    shard = placed.run(placed.mesh.shard("s00", "orders"))
+    assert shard is not None
+    placed.run(placed.mesh.update(patch(shard, owner_node_id="node-2")))
+    answer = nodes("drain", "node-2")
+    assert "node-2 owns 1 shard: 1 to be moved away." in answer.out
+    planned = follow_advice(answer)
+    assert planned.out.startswith("Only shards of node-2: all others stay where they are.\n")
+    assert planned.out.endswith("1 of 30 shards move (3.33 %): 1 OWNER_DRAINING.\n")
+    assert len(omnirelay("mesh", "rebalance", "plan", "--reason", "r", "--json").document["moves"]) > 1
 
 
 @pytest.mark.usefixtures("placed")

@@ -90,7 +90,7 @@ def test_a_change_is_taken_back_but_for_what_came_later(placed: MeshServer, plan
     placed.run(placed.mesh.update(patch(shard, owner_node_id="node-9"), change=because("hot")))
     answer = rebalance("rollback", "--of-ticket", "CHG-1")
     assert answer.exit == Exit.OK
-    assert "orders/s07     CHANGED_SINCE  " in answer.out
+    assert "orders/s07  CHANGED_SINCE  " in answer.out
     assert answer.out.endswith("29 shards are given back what they had. 1 is left as it is.\n")
     assert omnirelay(*shlex.split(answer.err.splitlines()[-1])[1:]).exit == Exit.OK
     assert owners(placed) == before | {"s07": "node-9"}

@@ -6,6 +6,7 @@ import pytest
 
 from graph.cli.errors import Exit
 from graph.cli.status import read_metrics
+from persistence.model.policy import NamespacePolicy, RecurringFreeze
 from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, new, patch
 from tests.support.mesh_server import MeshServer
@@ -65,6 +66,15 @@ def test_freezes_and_open_plans_are_shown_and_need_no_attention() -> None:
     document = omnirelay("mesh", "status", "--json").document
     assert document["openPlans"]["count"] == 1
     assert document["openPlans"]["newest"][0]["status"] == "PROPOSED"
+
+
+def test_a_freeze_that_comes_again_is_shown_while_it_lasts(placed: MeshServer) -> None:
+    weekly = RecurringFreeze("0 0 * * *", "P1D", "Etc/UTC", "every day")
+    later = RecurringFreeze("0 0 1 1 *", "PT1M", "Etc/UTC", "new year")
+    policy = NamespacePolicy(move_budget_percent=100, recurring_freezes=(weekly, later))
+    placed.run(placed.mesh.configure("orders", expected=1, policy=policy))
+    document = omnirelay("mesh", "status", "--json").document
+    assert [(freeze["namespace"], freeze["reason"]) for freeze in document["freezes"]] == [("orders", "every day")]
 
 
 def test_of_very_many_shards_owners_are_counted_without_reading_each(

@@ -33,15 +33,17 @@ async def test_a_node_is_registered_with_its_defaults(api: Api) -> None:
         "changeTicket": "CHG-42",
         "version": "1",
         "shardCount": 0,
+        "leaderCount": 0,
     }
 
 
 async def test_a_node_is_shown_as_it_was_registered_and_with_the_shards_it_owns(api: Api, mesh: Mesh) -> None:
     given = {"region": "eu", "zone": "eu-1", "labels": {"disk": "ssd"}, "weight": 3, "status": "CORDONED"}
     await registered(api, "node-a", **given)
-    await mesh.create(new("1", "node-a"), new("2", "node-a"), new("3", "node-b"))
+    leads = {"leader_id": "node-a"}
+    await mesh.create(new("1", "node-a", **leads), new("2", "node-a"), *(new(n, "node-b", **leads) for n in "345"))
     node = await ask(api, "NodeDetails", nodeId="node-a")
-    assert node.items() >= {**given, "shardCount": 2, "version": "1"}.items()
+    assert node.items() >= {**given, "shardCount": 2, "leaderCount": 4, "version": "1"}.items()
     assert await ask(api, "NodeDetails", nodeId="node-b") is None
 
 
@@ -169,6 +171,7 @@ async def test_draining_says_first_where_the_shards_will_go(api: Api, mesh: Mesh
         "fromNodeId": "node-a",
         "toNodeId": "node-b",
         "reason": "OWNER_DRAINING",
+        "leader": None,
     }
     drained = await change(api, "DrainNode", nodeId="node-a", expectedVersion=1)
     assert (drained["__typename"], drained["node"]["status"]) == ("NodeDrained", "DRAINING")
@@ -238,6 +241,24 @@ async def test_plans_are_narrowed_to_reasons_and_places_and_balanced_by_a_thresh
     assert (balanced["moveCount"], balanced["proposal"]["threshold"], balanced["proposal"]["scope"]) == (15, 10, None)
 
 
+async def test_a_node_that_only_leads_is_drained_vacated_and_removed_like_an_owner(api: Api, mesh: Mesh) -> None:
+    await registered(api, "node-a", "node-b", "node-c")
+    await mesh.create(*(new(str(number), "node-b", leader_id="node-a") for number in range(4)))
+    in_use = await change(api, "UpdateNode", nodeId="node-a", expectedVersion=1, status="REMOVED")
+    assert (in_use["__typename"], in_use["node"]["leaderCount"]) == ("NodeInUse", 4)
+    assert in_use["message"] == "node node-a still leads 4 shards; drain it, and apply a plan that vacates it"
+    preflight = await ask(api, "DrainPreflight", nodeId="node-a")
+    assert (preflight["shardCount"], preflight["leaderCount"], preflight["moveCount"]) == (0, 4, 4)
+    assert {one["leader"]["fromNodeId"] for one in preflight["moves"]["nodes"]} == {"node-a"}
+    await change(api, "DrainNode", nodeId="node-a", expectedVersion=1)
+    explained = await ask(api, "ExplainShard", namespace="billing", shardId="0")
+    assert "node-a is DRAINING" in explained["summary"] or explained["move"]["reason"] == "PLACEMENT_CHANGED"
+    assert explained["move"]["leader"]["fromNodeId"] == "node-a"
+    await applied(api, await planned(api))
+    assert all(shard.leader_id == shard.owner_node_id for shard in (await mesh.table()).values())
+    await marked(api, "node-a", "REMOVED")
+
+
 async def test_draining_the_only_node_is_blocked_until_that_is_accepted(api: Api, shard: Shard) -> None:
     preflight = await ask(api, "DrainPreflight", nodeId=shard.owner_node_id)
     (blocker,) = preflight["blockers"]
@@ -269,6 +290,7 @@ async def shard(api: Api, mesh: Mesh) -> Shard:
 
 COUNTING = (
     "{ nodes { nodes { shardCount } } }",
+    "{ nodes { nodes { leaderCount } } }",
     "{ nodes { edges { node { ...counted } } } } fragment counted on Node { count: shardCount }",
     '{ node(nodeId: "node-a") { ... { ... on Node { shardCount } } } }',
     'query ($is: Boolean = true) { node(nodeId: "node-a") { shardCount @include(if: $is) } }',
@@ -282,7 +304,7 @@ NOT_COUNTING = (
 @pytest.mark.parametrize("query", [*COUNTING, *NOT_COUNTING])
 async def test_shards_of_nodes_are_counted_where_the_count_is_selected(api: Api, mesh: Mesh, query: str) -> None:
     await registered(api, "node-a")
-    await mesh.create(new("1", "node-a"), new("2", "node-a"))
+    await mesh.create(new("1", "node-a", leader_id="node-a"), new("2", "node-a", leader_id="node-a"))
     with statements() as sent:
         answer = await api.data(query)
     assert (": 2}" in str(answer)) is (query in COUNTING)

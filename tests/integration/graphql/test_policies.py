@@ -40,6 +40,7 @@ async def test_a_policy_is_configured_and_shown(api: Api) -> None:
         "shardWindowMoves": None,
         "involuntaryMovesLimited": False,
         "ownersMustBeRegistered": False,
+        "recurringFreezes": [],
     }
     assert answer["namespace"]["policy"] == expected
     assert (await configured(api, 2))["namespace"]["policy"] == expected
@@ -102,3 +103,48 @@ async def test_a_forced_change_is_made_and_says_why(api: Api, mesh: Mesh) -> Non
     assert (await api.field(CHANGES))["nodes"] == [{"forced": "the leader is gone", "reason": "drain node-1"}]
     blank = {**request, "change": {**BY_ALICE, "force": {"reason": " "}}}
     assert (await api.field(operation("UpdateShard"), input=blank))["errors"][0]["field"] == "change.force.reason"
+
+
+WEEKEND = {
+    "schedule": "0 18 * * fri",
+    "duration": "P2DT14H",
+    "timeZone": "Europe/Berlin",
+    "reason": "weekend",
+    "until": None,
+}
+CALENDAR = """query($from: DateTime, $to: DateTime) {
+    namespace(name: "billing") { freezesBetween(from: $from, to: $to) { begins ends reason } } }"""
+
+
+async def test_freezes_that_come_again_are_shown_when_they_come(api: Api) -> None:
+    single = {"begins": "2026-10-24T00:00:00Z", "ends": "2026-10-24T12:00:00Z", "reason": "stocktaking"}
+    answer = await configured(api, 1, policy={"freezes": [single], "recurringFreezes": [WEEKEND]})
+    assert answer["namespace"]["policy"]["recurringFreezes"] == [WEEKEND]
+    span = {"from": "2026-10-20T00:00:00Z", "to": "2026-11-01T00:00:00Z"}
+    assert (await api.field(CALENDAR, **span))["freezesBetween"] == [
+        {"begins": "2026-10-23T16:00:00Z", "ends": "2026-10-26T07:00:00Z", "reason": "weekend"},
+        single,
+        {"begins": "2026-10-30T17:00:00Z", "ends": "2026-11-02T07:00:00Z", "reason": "weekend"},
+    ]
+    assert 4 <= len((await api.field(CALENDAR))["freezesBetween"]) <= 6
+
+
+async def test_a_calendar_of_no_time_or_too_much_is_refused(api: Api) -> None:
+    for span in (
+        {"from": "2026-10-20T00:00:00Z", "to": "2026-10-20T00:00:00Z"},
+        {"from": "2026-10-20T00:00:00Z", "to": "2027-10-20T00:00:00Z"},
+        {"from": "9999-12-31T00:00:00Z"},
+        {"to": "0001-01-01T00:00:00Z"},
+    ):
+        error = await api.error(CALENDAR, **span)
+        assert error["code"] == "INVALID_ARGUMENT"
+
+
+async def test_a_freeze_that_cannot_come_again_is_refused_by_field(api: Api) -> None:
+    given = {"name": "billing", "strategy": "rendezvous", "expectedVersion": 1, "change": BY_ALICE}
+    wrong = {**WEEKEND, "schedule": "0 18 * * friday", "timeZone": "Europe/Berln"}
+    answer = await api.field(CONFIGURE, input={**given, "policy": {"recurringFreezes": [wrong]}})
+    assert [error["field"] for error in answer["errors"]] == [
+        "policy.recurringFreezes[0].schedule",
+        "policy.recurringFreezes[0].timeZone",
+    ]

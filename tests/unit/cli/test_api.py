@@ -67,7 +67,7 @@ def test_an_operation_is_sent_by_name_with_its_text_and_variables() -> None:
 def test_errors_are_read_whatever_the_status() -> None:
     body = b'{"errors": [{"message": "no such field", "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"}}]}'
     failed = failure(400, body)
-    assert (failed.exit, failed.message) == (Exit.INTERNAL, "no such field")
+    assert (failed.exit, failed.message) == (Exit.OTHER_VERSION, "no such field")
     assert "different versions" in failed.advice[0]
 
 

@@ -45,7 +45,7 @@ def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
         ("UNAVAILABLE", Exit.UNAVAILABLE),
         ("STALE_READ", Exit.UNAVAILABLE),
         ("TRANSIENT_CONFLICT", Exit.UNAVAILABLE),
-        ("GRAPHQL_VALIDATION_FAILED", Exit.INTERNAL),
+        ("GRAPHQL_VALIDATION_FAILED", Exit.OTHER_VERSION),
         ("INTERNAL", Exit.INTERNAL),
         ("NEVER_HEARD_OF", Exit.INTERNAL),
         (None, Exit.INTERNAL),
@@ -117,8 +117,8 @@ NOWHERE = read_address("http://127.0.0.1:1")
         (NotGraphQL(NOWHERE, 503), Exit.UNAVAILABLE, "with HTTP 503, not with GraphQL", "It may be starting"),
         (NotGraphQL(NOWHERE, 200), Exit.UNAVAILABLE, "with HTTP 200, not with GraphQL", "See --server."),
         (OperationRefused([error("COMPACTED")]), Exit.POSITION, "COMPACTED: what happened", "list --json"),
-        (ProtocolBroken("greeted with 'ka'"), Exit.INTERNAL, "greeted with 'ka'", ""),
-        (ConnectionLost("broke off"), Exit.INTERNAL, "broke off", ""),
+        (ProtocolBroken("greeted with 'ka'"), Exit.OTHER_VERSION, "greeted with 'ka'", "update the older one"),
+        (ConnectionLost("broke off"), Exit.UNAVAILABLE, "broke off", "Try again."),
     ],
 )
 def test_every_error_of_the_client_is_a_failure_of_the_command(

@@ -27,6 +27,7 @@ def node(**fields: Any) -> Json:
         "changeTicket": None,
         "version": "3",
         "shardCount": 700,
+        "leaderCount": 0,
         "createdAt": "2026-01-01T00:00:00Z",
         "updatedAt": "2026-01-02T00:00:00Z",
     } | fields
@@ -45,6 +46,7 @@ def preflight(count: int, *, more: bool = False, blockers: int = 0) -> Json:
             "fromNodeId": "node-1",
             "toNodeId": "node-2",
             "reason": "OWNER_DRAINING",
+            "leader": None,
         }
         for number in range(min(count, 500))
     ]
@@ -52,6 +54,7 @@ def preflight(count: int, *, more: bool = False, blockers: int = 0) -> Json:
     return {
         "nodeId": "node-1",
         "shardCount": count + blockers,
+        "leaderCount": 0,
         "moveCount": count,
         "remainingMoves": 0,
         "moves": {"nodes": moves, "pageInfo": {"hasNextPage": more, "endCursor": None}},

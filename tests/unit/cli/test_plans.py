@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from graph.cli.errors import Exit, Failure
@@ -17,7 +19,7 @@ from graph.cli.plans import (
     summary,
 )
 from persistence.model.records import MoveReason
-from persistence.planning.proposal import NodeLoad
+from persistence.planning.proposal import LeaderChange, NodeLoad
 from tests.support.proposals import PINNED, UNPLACED, move, proposal
 
 
@@ -81,9 +83,28 @@ def test_a_move_of_the_api_is_one_of_ours_and_back() -> None:
         "fromNodeId": "node-1",
         "toNodeId": "node-2",
         "reason": "OWNER_DRAINING",
+        "leader": None,
     }
+    led = given | {"leader": {"fromNodeId": "node-1", "toNodeId": None}}
     assert read_move(given) == move(1)
     assert move_document(move(1)) == given
+    assert read_move(led) == replace(move(1), leader=LeaderChange("node-1", None))
+    assert move_document(read_move(led)) == led
+
+
+def test_moves_and_changes_of_leaders_are_shown_and_counted_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    owned = replace(move(1), leader=LeaderChange("node-1", "node-2"))
+    led = replace(move(2), from_node_id="node-3", to_node_id="node-3", reason=MoveReason.LEADER_DRAINING)
+    led = replace(led, leader=LeaderChange("node-1", "node-3"))
+    assert summary(proposal(owned, led), "move") == (
+        "1 of 100 shards move (1 %), 1 get only another leader: 1 OWNER_DRAINING, 1 LEADER_DRAINING."
+    )
+    print_moves([owned, led], everything=True)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["SHARD", "VERSION", "OWNER", "MOVE", "REASON", "LEADER"],
+        ["orders/s001", "1", "node-1", "->", "node-2", "OWNER_DRAINING", "node-1", "->", "node-2"],
+        ["orders/s002", "1", "node-3", "LEADER_DRAINING", "node-1", "->", "node-3"],
+    ]
 
 
 def test_a_proposal_is_summed_up_in_a_line() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -132,3 +134,32 @@ def test_a_column_is_a_member_or_what_a_function_makes_of_the_document(capsys: p
     assert lines[1:] == [["s1", "ops", "2026-01-31T09:30:00Z", "2"], ["s22", "-", "-", "3"]]
     print_documents(columns, [])
     assert capsys.readouterr().out == ""
+
+
+NOT: Final = {
+    "DIFF %": "MOVED %",
+    "MADE": "CREATED",
+    "WHEN": "TIME",
+    "WHO": "ACTOR",
+    "BY": "ACTOR",
+    "WHAT": "ABOUT",
+    "OF": "ABOUT",
+    "SUBJECT": "ABOUT",
+    "OWNS": "SHARDS",
+    "FIELDS": "CHANGES",
+    "BECAUSE": "PROBLEM",
+    "CODE": "PROBLEM",
+    "IS": "ACTUAL",
+    "TO DO": "REMEDY",
+    "ID": "the noun",
+}
+"""Words of headers that had another for the same thing."""
+
+
+def test_tables_have_one_word_for_one_thing() -> None:
+    files = (Path(__file__).parents[3] / "graph" / "cli").rglob("*.py")
+    headers = {
+        header for file in files for header in re.findall(r'[(\[ ]"([A-Z][A-Z %]*)"[],)]', file.read_text("utf-8"))
+    }
+    assert {"SHARD", "OWNER", "TIME", "MOVED %", "REMEDY"} <= headers
+    assert not headers & NOT.keys()

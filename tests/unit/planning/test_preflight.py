@@ -6,6 +6,7 @@ import pytest
 
 from persistence.model.records import MoveReason, NodeStatus
 from persistence.planning import what_if as module
+from persistence.planning.proposal import LeaderChange
 from persistence.planning.what_if import preflight
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
 
@@ -17,6 +18,23 @@ def test_every_shard_of_the_node_would_move_off_it() -> None:
     assert {(move.from_node_id, move.reason) for move in found.moves} == {("a", MoveReason.OWNER_DRAINING)}
     assert {move.to_node_id for move in found.moves} <= {"b", "c"}
     assert found.blockers == ()
+
+
+def test_shards_that_it_only_leads_would_be_led_by_others() -> None:
+    there = snapshot(
+        nodes("a", "b"), [shard("s1", "b", leader_id="a"), shard("s2", "b", leader_id="b"), shard("s3", "a")]
+    )
+    found = preflight(there, "a", STRATEGIES)
+    assert (found.shard_count, found.leader_count, found.remaining_moves) == (1, 1, 0)
+    assert [(move.shard_id, move.reason, move.leader) for move in found.moves] == [
+        ("s3", MoveReason.OWNER_DRAINING, None),
+        ("s1", MoveReason.LEADER_DRAINING, LeaderChange("a", "b")),
+    ]
+
+
+def test_a_namespace_that_it_only_leads_in_and_that_cannot_be_placed_stands_in_the_way() -> None:
+    found = preflight(snapshot(nodes("a"), [shard("s1", "gone", leader_id="a")]), "a", STRATEGIES)
+    assert [(one.code, one.namespace) for one in found.blockers] == [("NO_PLACEMENT", "billing")]
 
 
 def test_moves_between_other_nodes_are_not_its_business() -> None:

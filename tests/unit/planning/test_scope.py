@@ -240,3 +240,21 @@ def test_a_simulation_supposes_what_is_vacated_to_be_draining() -> None:
     supposed = vacated(there, PlanScope(("a", "b", "c")))
     draining = NodeStatus.DRAINING
     assert [one.status for one in supposed.nodes] == [draining, NodeStatus.DOWN, draining, NodeStatus.ACTIVE]
+
+
+def test_leaders_on_the_nodes_are_in_scope_and_others_are_not() -> None:
+    placed = [
+        shard("s1", "a", leader_id="a"),
+        shard("s2", "b", leader_id="a"),
+        shard("s3", "b", leader_id="c"),
+        shard("s4", "b", leader_id="gone"),
+    ]
+    there = drained(snapshot(nodes("a", "b", "c", "d"), placed), "a", "c")
+    plan = propose(there, STRATEGIES, scope=PlanScope(("a",)))
+    assert {(move.shard_id, move.changes_owner) for move in plan.moves} == {("s1", True), ("s2", False)}
+    assert all(move.leader is not None and move.leader.from_node_id == "a" for move in plan.moves)
+    only = propose(there, STRATEGIES, scope=PlanScope(("a",), (MoveReason.LEADER_DRAINING,)))
+    assert [(move.shard_id, move.changes_owner) for move in only.moves] == [("s2", False)]
+    gone = Narrowing(("gone",)).scope(there)
+    assert gone == PlanScope(("gone",))
+    assert [move.shard_id for move in propose(there, STRATEGIES, scope=gone).moves] == ["s4"]

@@ -157,3 +157,17 @@ def test_explanations_say_the_same() -> None:
     assert kept is not None
     assert (kept.target_node_id, kept.move, kept.stays) == (None, None, None)
     assert kept.summary.startswith("billing/t0 is on a. It cannot be placed: 14 shards do not fit")
+
+
+def test_leaders_do_not_wait_for_a_placement_either() -> None:
+    placed = [
+        shard("s1", "down", leader_id="down"),
+        shard("s2", "a", leader_id="down"),
+        shard("s3", "a", leader_id="a"),
+    ]
+    there = [DOWN, *nodes("a", "b")]
+    plan = propose(snapshot(there, placed, namespace(parameters={"replicas": 3})), STRATEGIES)
+    assert {(move.shard_id, move.changes_owner) for move in plan.moves} == {("s1", True), ("s2", False)}
+    assert all(move.leader is not None and move.leader.to_node_id == move.to_node_id for move in plan.moves)
+    led = propose(snapshot(there, placed[1:], namespace(parameters={"replicas": 3})), STRATEGIES)
+    assert [move.shard_id for move in led.moves] == ["s2"]
