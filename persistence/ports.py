@@ -299,6 +299,13 @@ class HistoryReader(Protocol):
         the floor of history, or than the last `OWNER_SEARCHED` changes of the shard."""
         ...
 
+    async def window_use(
+        self, namespace: str, seconds: int, most: int, *, involuntary: bool
+    ) -> tuple[int, datetime | None]:
+        """How many moves the last so many seconds have seen, counted up to `most`, and when the oldest of those was
+        made; with `involuntary` ones or without."""
+        ...
+
     async def revision_at(self, time: datetime) -> int:
         """The newest revision there was then, 0 if there was none. A later call may give more for the current time."""
         ...
@@ -318,6 +325,10 @@ class ChangeReader(Protocol):
 
     async def of_revisions(self, revisions: Collection[int]) -> Mapping[int, Change]:
         """The change that made each revision. A revision that history does not have, or not any more, is missing."""
+        ...
+
+    async def counted_before(self, times: Sequence[datetime]) -> Sequence[tuple[int, int]]:
+        """How many changes were committed before each time, and the newest revision then."""
         ...
 
     async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:

@@ -12,6 +12,7 @@ class Scope(StrEnum):
     OPERATE = "mesh.operate"
     APPROVE = "mesh.approve"
     ADMIN = "mesh.admin"
+    AUDIT = "mesh.audit"
 
 
 class Forbidden(Exception):

@@ -45,6 +45,9 @@ AT_ONCE: Final = 4
 TOGETHER: Final = "omnirelay.together"
 """In the metadata of a field: what is looked for in the same round of the event loop is read at once."""
 
+_TOGETHER: Final = 100
+"""So many: a few milliseconds of one turn of the event loop."""
+
 _KEPT_LEAVES: Final = 4
 """Of fewer, making them takes no longer than finding what was kept."""
 
@@ -391,10 +394,17 @@ def _definition(type_: GraphQLObjectType) -> StrawberryObjectDefinition:
 
 
 async def together(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:
-    """What the coroutines return, all of them run at the same time: what they wait for is read at once."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(each) for each in work]
-    return [task.result() for task in tasks]
+    """What the coroutines return, many of them run at the same time: what they wait for is read at once."""
+    results: list[Any] = []
+    try:
+        for start in range(0, len(work), _TOGETHER):
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(each) for each in work[start : start + _TOGETHER]]
+            results += [task.result() for task in tasks]
+    finally:
+        for each in work:
+            each.close()
+    return results
 
 
 async def gathered(*work: Coroutine[Any, Any, Any]) -> Sequence[Any]:

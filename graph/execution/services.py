@@ -1,10 +1,11 @@
 """What a process serves from. Not in `context`, so that opening it does not import GraphQL."""
 
 from asyncio import Semaphore
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from graph.execution.attribution import Attribution
 from graph.execution.loads import Loads
@@ -19,8 +20,16 @@ from persistence.service.rebalancer import Rebalancer
 from persistence.tracing import NO_TRACING, Tracer
 from strategies.registry import Registry
 
+if TYPE_CHECKING:
+    from persistence.audit.export import ExportFilter
+
 _PROPOSALS_AT_ONCE: Final = 2
 """Read by one process: each may be a megabyte to parse, and occupies a connection that lookups need, too."""
+
+
+Exporter: TypeAlias = Callable[["ExportFilter", str], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Gives the chunks of an export in a form, `jsonl` or `csv`. They raise StoreError where it cannot be begun, or
+finished: what came is no export then."""
 
 
 class Feed(DiffFeed, Protocol):
@@ -57,6 +66,8 @@ class Services:
     """What is shown as the time of the server."""
     attribution: Attribution = field(init=False)
     """Whose changes brought shards and nodes to where they are."""
+    exporter: Exporter | None = None
+    """What exports the audit log; null without a database."""
     limits: FeedLimits = DEFAULT_LIMITS
     """Of what follows changes."""
     live_changes: LiveChanges = field(init=False)

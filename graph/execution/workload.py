@@ -48,7 +48,7 @@ _STORED: Final = frozenset({"lastChange", "ownerChange", "ownerSince"})
 
 _PAST: Final = frozenset({"shardHistory", "shardDiff", "changes", "refusals"})
 
-_PLANNED: Final = frozenset({"simulateRebalance", "explainShard", "drainPreflight"})
+_PLANNED: Final = frozenset({"simulateRebalance", "explainShard", "drainPreflight", "planPreflight"})
 
 _PLANNED_CHANGES: Final = frozenset({"planRebalance", "applyPlan", "rollbackChange", "drainNode"})
 

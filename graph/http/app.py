@@ -23,6 +23,8 @@ from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
 from graph.execution.services import Services
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS
+from graph.http.audit_export import PATH as AUDIT_EXPORT
+from graph.http.audit_export import AuditExport
 from graph.http.bodies import Bodies
 from graph.http.dashboard import dashboard_routes
 from graph.http.endpoint import MeshGraphQL
@@ -100,6 +102,7 @@ def create_app(
         routes=[
             Route(PATH, endpoint),
             WebSocketRoute(PATH, endpoint),
+            Route(AUDIT_EXPORT, AuditExport(endpoint)),
             *graphiql_routes(),
             *dashboard_routes(),
             *health.routes,
@@ -113,7 +116,7 @@ def create_app(
     )
     entry: ASGIApp = Entry(app.build_middleware_stack(), endpoint, names)
     if origins.allowed:
-        entry = CrossOrigin(entry, origins, [PATH])
+        entry = CrossOrigin(entry, origins, [PATH, AUDIT_EXPORT])
     app.middleware_stack = TracedRequests(entry, services.tracer, PATH) if services.tracer.is_on else entry
     app.state.drain = endpoint.subscriptions.drain
     app.state.prepare = documents.prepare

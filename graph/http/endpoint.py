@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from graphql import OperationDefinitionNode, get_operation_ast
 from graphql import OperationType as Kind
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -43,7 +42,7 @@ from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl,
 from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
 from graph.http.graphiql import PAGE_HEADERS, graphiql_page
-from graph.http.origins import Origins
+from graph.http.origins import Origins, cross_site
 from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import (
     EVENT_STREAM,
@@ -197,7 +196,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         if is_safe and _DOCUMENT.isdisjoint(request.query_params) and read_accept(request).names(HTML):
             return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
         asked.reached = True
-        if is_safe and _is_cross_site(request.headers) and not self.origins.allows(request.headers.get("origin")):
+        if is_safe and cross_site(request.headers) and not self.origins.allows(request.headers.get("origin")):
             raise _cross_site()
         # Before the body, which is not read for a client without a good token.
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
@@ -327,14 +326,6 @@ class _Asked:
     reached: bool = False
     operation: OperationDefinitionNode | None = None
     principal: Principal = ANONYMOUS
-
-
-def _is_cross_site(headers: Headers) -> bool:
-    """Whether a browser sends this for a page of another site. https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
-
-    A link or an image is enough for that, and needs no permission. Other clients do not send the header.
-    """
-    return any(value.strip().lower() == "cross-site" for value in headers.getlist("sec-fetch-site"))
 
 
 def _cross_site() -> BadRequest:

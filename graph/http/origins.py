@@ -42,6 +42,14 @@ _MOST_LOGGED: Final = 100
 _log = logging.getLogger(__name__)
 
 
+def cross_site(headers: Headers) -> bool:
+    """Whether a browser sends this for a page of another site. https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+
+    A link or an image is enough for that, and needs no permission. Other clients do not send the header.
+    """
+    return any(value.strip().lower() == "cross-site" for value in headers.getlist("sec-fetch-site"))
+
+
 class Origins:
     """Those of the setting `allowed_origins`, as browsers write them."""
 

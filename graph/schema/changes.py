@@ -11,6 +11,7 @@ import strawberry
 from graph.execution.context import Context, Info
 from graph.execution.records import kept_by, repeated
 from graph.schema.arguments import invalid
+from graph.schema.broken_rules import BrokenRule, broken_rules
 from graph.schema.pagination import (
     After,
     Before,
@@ -228,6 +229,11 @@ class RefusedChange:
         description="What was asked for, of each list the first ten items; how many characters there were, if too many."
     )
     details: JSON = strawberry.field(description="What was answered, bounded in the same way.")
+    broken_rules = strawberry.field(
+        resolver=broken_rules,
+        graphql_type=list[BrokenRule],
+        description="The rules of a policy that it was refused for, the first ten; none if it was for something else.",
+    )
     left_out: Revision = strawberry.field(
         description="How many refusals before this one were not kept, because the same server met too many at once."
     )

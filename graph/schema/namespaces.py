@@ -9,7 +9,7 @@ from typing import Annotated
 import strawberry
 
 from graph.execution.context import Info
-from graph.execution.cost import costs
+from graph.execution.cost import STATEMENT, costs
 from graph.schema.pagination import (
     After,
     Before,
@@ -22,6 +22,7 @@ from graph.schema.pagination import (
     read_page,
 )
 from graph.schema.scalars import JSON, Revision
+from graph.schema.window_use import WindowUse, window_use
 from persistence.codec import cursors
 from persistence.errors import FieldError, InvalidArgument
 from persistence.model import policy, records, recurring_freezes
@@ -178,6 +179,12 @@ class Namespace:
         description="When its shards may not be changed, recurring freezes included, as they begin: those that are in "
         "force at some time between the two, which are at most 93 days apart. At most 500.",
         metadata=costs(1),
+    )
+    window_use = strawberry.field(
+        resolver=window_use,
+        graphql_type=WindowUse | None,
+        description="How much of the window of moves is used; null without `windowMoves` in the policy.",
+        metadata=costs(STATEMENT),
     )
     version: Revision = strawberry.field(
         description="Counts the changes of its configuration, from 1. The `expectedVersion` of configureNamespace."

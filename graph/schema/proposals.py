@@ -1,6 +1,9 @@
 """What a plan proposes: moves, loads, violations and what a rollback takes back; and pages of its moves."""
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated, Final
 
 import strawberry
 
@@ -124,20 +127,79 @@ class Violation:
     message: str = strawberry.field(description="What is wrong, in a sentence for the operator.")
 
 
+@strawberry.input(description="Which moves. All fields must match.")
+class MoveFilter:
+    namespace: str | None = strawberry.field(default=None, description="Of shards of this namespace.")
+    from_node_id: str | None = strawberry.field(default=None, description="Off this node.")
+    to_node_id: str | None = strawberry.field(default=None, description="To this node.")
+    reasons: list[MoveReason] | None = strawberry.field(
+        default=None, description="For one of these reasons. Null or an empty list does not restrict."
+    )
+
+    def matches(self, move: proposal_records.Move) -> bool:
+        return (
+            (self.namespace is None or move.namespace == self.namespace)
+            and (self.from_node_id is None or move.from_node_id == self.from_node_id)
+            and (self.to_node_id is None or move.to_node_id == self.to_node_id)
+            and (not self.reasons or move.reason in self.reasons)
+        )
+
+
 def moves(
     parent: strawberry.Parent[Proposal | DrainPreflight],
     info: Info,
+    filter: Annotated[  # noqa: A002 - the argument's name in the schema
+        MoveFilter | None, strawberry.argument(description="Which moves; all of them by default.")
+    ] = None,
     first: First = None,
     after: After = None,
     last: Last = None,
     before: Before = None,
 ) -> Connection[proposal_records.Move]:
     request = read_page(info, cursors.MOVES, first, after, last, before)
-    start = 0 if request.after is None else bisect_right(parent.moves, _order(request.after), key=_order_of)
-    end = None if request.before is None else bisect_left(parent.moves, _order(request.before), key=_order_of)
-    inside = parent.moves[start:end]
+    chosen = parent.moves if filter is None else list(_filtered(filter.matches, parent.moves))
+    start = 0 if request.after is None else bisect_right(chosen, _order(request.after), key=_order_of)
+    end = None if request.before is None else bisect_left(chosen, _order(request.before), key=_order_of)
+    inside = chosen[start:end]
     rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
-    return connection_of(page_of(rows, request, total=len(parent.moves)), cursors.MOVES, _position_of)
+    return connection_of(page_of(rows, request, total=len(chosen)), cursors.MOVES, _position_of)
+
+
+_filtered: Final = filter
+
+
+@strawberry.type(description="How many shards move from one node to another.")
+class Flow:
+    from_node_id: str = strawberry.field(description="The node that owns them.")
+    to_node_id: str = strawberry.field(description="The node that shall own them.")
+    count: int = strawberry.field(description="How many.")
+
+
+@dataclass(frozen=True, slots=True)
+class CountedFlow:
+    """`Flow`."""
+
+    from_node_id: str
+    to_node_id: str
+    count: int
+
+
+MAX_FLOWS: Final = 500
+
+
+def flows(
+    parent: strawberry.Parent[Proposal | DrainPreflight],
+    namespace: Annotated[
+        str | None, strawberry.argument(description="Only of shards of this namespace; of all by default.")
+    ] = None,
+) -> list[CountedFlow]:
+    counts = Counter(
+        (move.from_node_id, move.to_node_id)
+        for move in parent.moves
+        if move.changes_owner and namespace in {None, move.namespace}
+    )
+    largest = sorted(counts.items(), key=lambda flow: (-flow[1], flow[0]))[:MAX_FLOWS]
+    return [CountedFlow(*nodes, count) for nodes, count in largest]
 
 
 def _position_of(move: proposal_records.Move) -> tuple[MoveReason, ShardKey]:
@@ -189,6 +251,11 @@ class RebalanceProposal:
     rollback: ProposedRollback | None = strawberry.field(description="What it takes back; null for a rebalance.")
     moves = strawberry.field(
         resolver=moves, graphql_type=MoveConnection, description="The moves, the most urgent first."
+    )
+    flows = strawberry.field(
+        resolver=flows,
+        graphql_type=list[Flow],
+        description=f"How many shards move from where to where, the most first: the {MAX_FLOWS} largest of them.",
     )
     document: str = strawberry.field(
         description="All of it as canonical JSON, byte for byte what `id` is the digest of: to be kept and reviewed."

@@ -2,24 +2,28 @@
 
 import strawberry
 
-from graph.execution.cost import COUNT, EXPLANATION, PLANNING, costs
+from graph.execution.cost import COUNT, EXPLANATION, PLANNING, PROPOSAL, costs
+from graph.schema import activity as of_activity
 from graph.schema import changes as of_changes
 from graph.schema import drains as of_drains
 from graph.schema import history as of_history
 from graph.schema import loads as of_loads
 from graph.schema import namespaces as of_namespaces
 from graph.schema import nodes as of_nodes
+from graph.schema import plan_preflight as of_plan_preflight
 from graph.schema import plans as of_plans
 from graph.schema import shards as of_shards
 from graph.schema import simulations as of_simulations
 from graph.schema import stream as of_stream
 from graph.schema import viewer as of_viewer
+from graph.schema.activity import ActivityBucket
 from graph.schema.changes import ChangeConnection, RefusedChangeConnection
 from graph.schema.drains import DrainPreflight
 from graph.schema.history import ShardDiffConnection, ShardHistoryConnection
 from graph.schema.loads import ShardCounts
 from graph.schema.namespaces import Namespace, NamespaceConnection, Strategy
 from graph.schema.nodes import Node, NodeConnection
+from graph.schema.plan_mutations import ApplyPlanResult
 from graph.schema.plans import RebalancePlan, RebalancePlanConnection
 from graph.schema.proposals import RebalanceProposal
 from graph.schema.shards import Shard, ShardConnection, ShardsByKey
@@ -119,6 +123,20 @@ class Query:
         resolver=of_plans.rebalance_plans,
         graphql_type=RebalancePlanConnection,
         description="Plans, the newest first.",
+    )
+    plan_preflight = strawberry.field(
+        resolver=of_plan_preflight.plan_preflight,
+        graphql_type=ApplyPlanResult | None,
+        description=(
+            "What `applyPlan` would refuse a plan for now, such as a freeze, an approval that is missing, a budget or "
+            "shards that have changed; null if nothing stands in the way. Nothing is changed, or kept."
+        ),
+        metadata=costs(PROPOSAL),
+    )
+    activity = strawberry.field(
+        resolver=of_activity.activity,
+        graphql_type=list[ActivityBucket],
+        description="How much was changed in each part of a time.",
     )
     simulate_rebalance = strawberry.field(
         resolver=of_simulations.simulate_rebalance,

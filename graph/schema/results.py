@@ -6,6 +6,7 @@ from typing import Any, Final
 import strawberry
 
 from graph.schema import commands, messages
+from graph.schema.broken_rules import BrokenRule
 from graph.schema.changes import Change
 from graph.schema.scalars import Revision
 from graph.schema.shards import ShardKey
@@ -13,7 +14,6 @@ from persistence.codec import cursors
 from persistence.codec.cursors import Cursor
 from persistence.model import outcomes
 from persistence.model.outcomes import PlanApplied, ShardsChanged
-from persistence.model.policy import PolicyRule
 
 REPLAYED = "True if an earlier request with the same idempotency key made the change; this one wrote nothing."
 
@@ -90,16 +90,6 @@ def cursor(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Cursor:
 
 def revision(parent: strawberry.Parent[ShardsChanged | PlanApplied]) -> Revision:
     return Revision(parent.position.revision)
-
-
-@strawberry.type(description="A rule of a namespace's policy that the request would break.")
-class BrokenRule:
-    rule: PolicyRule = strawberry.field(description="The rule.")
-    namespace: str = strawberry.field(description="The namespace whose policy it is in.")
-    shard_id: str | None = strawberry.field(description="The shard it is about; null if it is about the whole change.")
-    actual: str = strawberry.field(description="What the request comes to, such as `61 of 500 shards, 12.2 %`.")
-    allowed: str = strawberry.field(description="What the policy allows, such as `50, 10 %`.")
-    remedy: str = strawberry.field(description="How to go on, in a sentence.")
 
 
 @strawberry.type(description="The request would break rules of a namespace's policy. Nothing was written.")

@@ -13,7 +13,7 @@ class Viewer:
         description="The subject of the token, who its changes are by; null where no token is needed."
     )
     scopes: list[str] = strawberry.field(
-        description="What it may do: of `mesh.read`, `mesh.operate`, `mesh.approve` and `mesh.admin`, in order."
+        description="What it may do: of `mesh.admin`, `mesh.approve`, `mesh.audit`, `mesh.operate` and `mesh.read`."
     )
     expires_at: datetime | None = strawberry.field(description="When the token expires; null without one.")
     auth_required: bool = strawberry.field(

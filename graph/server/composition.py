@@ -23,6 +23,7 @@ import migrations
 from graph.embedded_postgres.server import EmbeddedPostgres, EmbeddedPostgresError, start_embedded_postgres
 from graph.execution.services import Services
 from graph.logs import log_to_stderr
+from graph.server.audit_export import ProcessExporter
 from graph.server.plugins import discover
 from graph.server.replica_memory import replica_limits
 from graph.server.tracing import open_tracer
@@ -146,7 +147,7 @@ async def open_services(settings: Settings, progress: Progress) -> AsyncIterator
         opened = await stack.enter_async_context(_open_replica(settings, shared))
         jobs = await stack.enter_async_context(_open_jobs(settings, shared))
         plan_jobs = (lambda: 0) if jobs is None else (lambda: jobs.submitted)
-        yield replace(_services(*opened, jobs, tracer), plan_jobs=plan_jobs)
+        yield replace(_services(*opened, jobs, tracer), plan_jobs=plan_jobs, exporter=ProcessExporter(shared.url))
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ async def open_worker_services(settings: Settings, shared: Shared, jobs: Jobs | 
     """What a worker serves from. `jobs` takes its plans to the processes that make them; null where each worker is to
     make its own. Raises StoreError."""
     async with open_tracer(settings) as tracer, _open_replica(settings, shared) as (store, feed, replica):
-        yield _services(store, feed, replica, jobs, tracer)
+        yield replace(_services(store, feed, replica, jobs, tracer), exporter=ProcessExporter(shared.url))
 
 
 @asynccontextmanager

@@ -251,6 +251,11 @@ class PooledWriter(CommandExecutor):
         await self._noted(outcome)
         return outcome
 
+    async def foresee(self, command: Command) -> Outcome | None:
+        if not isinstance(command, ApplyPlan | ApprovePlan):
+            return await super().foresee(command)
+        return await self._pool.submit(foresee_plan, command)
+
 
 class PooledRebalancer(Rebalancer):
     """All of it in the worker pool."""
@@ -322,6 +327,11 @@ def _pickled(job: Callable[..., Any], arguments: bytes) -> bytes:
 def decide_on_plan(command: ApplyPlan | ApprovePlan) -> Outcome:
     (state,) = _worker_states
     return state.run(state.writer.execute(command))
+
+
+def foresee_plan(command: ApplyPlan | ApprovePlan) -> Outcome | None:
+    (state,) = _worker_states
+    return state.run(state.writer.foresee(command))
 
 
 def plan(request: PlanRequest, change: ChangeRequest) -> Outcome:

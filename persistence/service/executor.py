@@ -168,6 +168,30 @@ class CommandExecutor:
             if answered is not None:
                 return answered
         began = perf_counter()
+        decision = await self._decided(unit, command, reads)
+        if isinstance(decision, WriteSet):
+            with self._tracer.span("commit", kind=command.kind.value, changes=1):
+                committed = await unit.commit(decision)
+            self.statistics.committed(1, perf_counter() - began)
+            return committed
+        refused = await _explained(unit, decision)
+        if not isinstance(refused, NotFound | PolicyViolation):
+            # It shows what others committed, and so that they did, to a caller that may have had no answer.
+            await unit.barrier()
+        return refused
+
+    async def foresee(self, command: Command) -> Outcome | None:
+        """What the command would be refused for now; null if for nothing. Nothing is written, the refusal neither.
+        Raises as `execute` does."""
+        await offload(_size(command), validate, command, self._strategies)
+
+        async def work(unit: UnitOfWork) -> Outcome | None:
+            decision = await self._decided(unit, command, command.reads)
+            return None if isinstance(decision, WriteSet) else await _explained(unit, decision)
+
+        return await self._retried(work)
+
+    async def _decided(self, unit: UnitOfWork, command: Command, reads: ReadSet) -> WriteSet | Refused:
         state = await unit.read(reads)
         if isinstance(command, ApplyPlan | ApprovePlan | RejectPlan | StopPlan) and state.plan is not None:
             # What a plan relies on is known only once the plan has been read.
@@ -178,18 +202,9 @@ class CommandExecutor:
             if isinstance(decision, InputsRequired):
                 state = replace(state, inputs=await unit.read_inputs(decision))
                 decision = await offload(len(state.shards), decide, command, state, self._strategies)
-        if isinstance(decision, WriteSet):
-            with self._tracer.span("commit", kind=command.kind.value, changes=1):
-                committed = await unit.commit(decision)
-            self.statistics.committed(1, perf_counter() - began)
-            return committed
         if isinstance(decision, InputsRequired):
             raise TypeError(f"{type(command).__name__} is decided once its inputs are read")
-        refused = await _explained(unit, decision)
-        if not isinstance(refused, NotFound | PolicyViolation):
-            # It shows what others committed, and so that they did, to a caller that may have had no answer.
-            await unit.barrier()
-        return refused
+        return decision
 
     async def _answered(self, unit: UnitOfWork, command: Command, key: str) -> Outcome | None:
         earlier = await unit.earlier(command.change.actor, key)

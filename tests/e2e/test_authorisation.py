@@ -54,7 +54,14 @@ class Row:
     cells: Mapping[str, str]
 
     @property
+    def name(self) -> str:
+        """A field of queries may have the name of one of subscriptions."""
+        return f"{self.kind.value} {self.field}"
+
+    @property
     def kind(self) -> OperationType:
+        if "HTTP" not in self.over:
+            return OperationType.SUBSCRIPTION
         kinds = (kind for kind in OperationType if self.field in fields_of(kind))
         return next(kinds, OperationType.QUERY)
 
@@ -91,7 +98,7 @@ ROWS: Final = table()
 
 
 def expected(column: str, rows: list[Row]) -> dict[str, str]:
-    return {row.field: row.cells[column] for row in rows}
+    return {row.name: row.cells[column] for row in rows}
 
 
 def over(transport: str) -> list[Row]:
@@ -118,8 +125,8 @@ def headers(column: str) -> dict[str, str]:
 
 
 def test_the_table_has_every_field_and_no_other() -> None:
-    fields = {field for kind in OperationType for field in fields_of(kind)}
-    assert sorted(row.field for row in ROWS) == sorted(fields | {"__schema"})
+    fields = {f"{kind.value} {field}" for kind in OperationType for field in fields_of(kind)}
+    assert sorted(row.name for row in ROWS) == sorted(fields | {"query __schema"})
     for row in ROWS:
         transports = {"WebSocket", "SSE"} if row.kind is OperationType.SUBSCRIPTION else {"HTTP", "WebSocket", "SSE"}
         assert row.over == transports, row.field
@@ -132,9 +139,9 @@ def test_over_http(server: MeshServer, column: str) -> None:
     with httpx2.Client(headers=headers(column) | {"accept": "application/graphql-response+json"}) as http:
         for row in over("HTTP"):
             response = http.post(f"{server.url}/graphql", json=row.request)
-            found[row.field] = verdict(response.json())
+            found[row.name] = verdict(response.json())
             statuses = {UNAUTHENTICATED: 401, FORBIDDEN: 403}
-            assert response.status_code == statuses.get(found[row.field], 200)
+            assert response.status_code == statuses.get(found[row.name], 200)
     assert found == expected(column, over("HTTP"))
 
 
@@ -144,7 +151,7 @@ def test_over_server_sent_events(server: MeshServer, column: str) -> None:
     with httpx2.Client(headers=headers(column) | {"accept": "text/event-stream"}) as http:
         for row in over("SSE"):
             with http.stream("POST", f"{server.url}/graphql", json=row.request) as response:
-                found[row.field] = verdict(first_result(response))
+                found[row.name] = verdict(first_result(response))
     assert found == expected(column, over("SSE"))
 
 
@@ -163,16 +170,16 @@ def test_over_a_websocket(server: MeshServer, column: str) -> None:
         if column == "no token":
             with pytest.raises(ConnectionClosed, match="4401"):
                 socket.recv(10)
-            found = {row.field: UNAUTHENTICATED for row in over("WebSocket")}
+            found = {row.name: UNAUTHENTICATED for row in over("WebSocket")}
         else:
             assert json.loads(socket.recv(10)) == {"type": "connection_ack"}
-            found = {row.field: said_of(row, socket) for row in over("WebSocket")}
+            found = {row.name: said_of(row, socket) for row in over("WebSocket")}
     assert found == expected(column, over("WebSocket"))
 
 
 def said_of(row: Row, socket: ClientConnection) -> str:
-    socket.send(json.dumps({"id": row.field, "type": "subscribe", "payload": row.request}))
-    while (message := json.loads(socket.recv(10)))["id"] != row.field:
+    socket.send(json.dumps({"id": row.name, "type": "subscribe", "payload": row.request}))
+    while (message := json.loads(socket.recv(10)))["id"] != row.name:
         pass
     return verdict({"errors": message["payload"]} if message["type"] == "error" else message["payload"])
 
@@ -196,9 +203,9 @@ def test_by_the_command_line(column: str, tmp_path: Path, monkeypatch: pytest.Mo
         for row in rows:
             answer = omnirelay(*(names.get(word, word) for word in shlex.split(str(row.command))))
             assert answer.exit not in (Exit.INVALID, Exit.INTERNAL), (row.command, answer)
-            found[row.field] = YES
+            found[row.name] = YES
             if answer.exit == Exit.DENIED:
-                found[row.field] = UNAUTHENTICATED if "this server wants a token" in answer.err else FORBIDDEN
+                found[row.name] = UNAUTHENTICATED if "this server wants a token" in answer.err else FORBIDDEN
     assert found == expected(column, rows)
 
 

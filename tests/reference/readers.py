@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from operator import attrgetter
 from typing import Final, TypeVar
@@ -20,6 +20,7 @@ from persistence.model.queries import (
     ShardHistoryFilter,
 )
 from persistence.model.records import (
+    INVOLUNTARY,
     NO_CHANGE,
     AsOf,
     Change,
@@ -150,6 +151,20 @@ class MemoryHistory:
                 found[shard] = moved[-1].change
         return found
 
+    async def window_use(
+        self, namespace: str, seconds: int, most: int, *, involuntary: bool
+    ) -> tuple[int, datetime | None]:
+        begins = self._memory.clock() - timedelta(seconds=seconds)
+        moves = [
+            row.change.committed_at
+            for row in self._memory.tables.history
+            if row.namespace == namespace
+            and row.moves
+            and row.change.committed_at > begins
+            and (involuntary or row.move_reason not in INVOLUNTARY)
+        ][-most:]
+        return len(moves), moves[0] if moves else None
+
     async def revision_at(self, time: datetime) -> int:
         return self._memory.tables.revision_at(time)
 
@@ -175,6 +190,11 @@ class MemoryChanges:
     async def of_revisions(self, revisions: Collection[int]) -> Mapping[int, Change]:
         rows = {row.revision: row.change for row in self._memory.tables.history}
         return {revision: rows[revision] for revision in revisions if revision in rows}
+
+    async def counted_before(self, times: Sequence[datetime]) -> Sequence[tuple[int, int]]:
+        changes = self._memory.tables.changes
+        earlier = [[change for change in changes if change.committed_at < time] for time in times]
+        return [(len(each), max((change.last_revision or 0 for change in each), default=0)) for each in earlier]
 
     async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:
         found: dict[str, Change] = {}

@@ -16,7 +16,14 @@ from graphql import (
     Undefined,
 )
 
-_LEAVES: dict[str, Any] = {"Int": 1, "Float": 1.0, "Boolean": True, "Revision": "1", "JSON": {}}
+_LEAVES: dict[str, Any] = {
+    "Int": 1,
+    "Float": 1.0,
+    "Boolean": True,
+    "Revision": "1",
+    "JSON": {},
+    "DateTime": "2026-01-01T00:00:00Z",
+}
 
 
 def operation_on(schema: GraphQLSchema, kind: OperationType, field: str) -> tuple[str, dict[str, Any]]:

@@ -113,6 +113,12 @@ class ReusedStores:
             KEPT_TASKS.update(asyncio.all_tasks() - before)
         return self._reused
 
+    @property
+    def url(self) -> str:
+        """Of the database of the store that was emptied last."""
+        assert self._reused is not None
+        return self._reused.url
+
     async def close(self) -> None:
         self._reused = None
         await self._stack.aclose()

@@ -11,7 +11,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from graph.execution import loads
 from graph.execution.records import Edge
-from graph.schema import change_stream, shards, stream, viewer
+from graph.schema import activity, change_stream, proposals, shards, stream, viewer, window_use
 from graph.schema import commands as own
 from graph.schema import loads as own_loads
 from graph.schema import namespaces as of_strategies
@@ -46,6 +46,9 @@ BEHIND: dict[str, type] = {
     "ChangeBatch": change_stream.Batch,
     "BatchHead": stream.NewestKnown,
     "Viewer": viewer.Viewer,
+    "WindowUse": window_use.UsedWindow,
+    "ActivityBucket": activity.Bucket,
+    "Flow": proposals.CountedFlow,
     "ShardCounts": own_loads.Counts,
     "ShardCounted": own_loads.Counted,
     "NamespaceLoad": loads.NamespaceLoad,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     CompoundSelect,
+    DateTime,
     ScalarSelect,
     Subquery,
     Text,
@@ -272,6 +274,29 @@ _CONTENT_DIGESTS: Final = Read(
 )
 
 
+_TIMES: Final = (
+    func.unnest(bindparam("times", type_=ARRAY(DateTime(timezone=True))))
+    .table_valued("time", with_ordinality="number", name="times")
+    .render_derived()
+)
+
+# Ids are without gaps, and times do not decrease from one to the next: one probe of an index for each time.
+_NEWEST_BEFORE: Final = (
+    select(CHANGES.c.id, CHANGES.c.head_revision)
+    .where(CHANGES.c.committed_at < _TIMES.c.time)
+    .order_by(CHANGES.c.committed_at.desc(), CHANGES.c.id.desc())
+    .limit(literal_column("1"))
+    .lateral("newest")
+)
+
+_COUNTED_BEFORE: Final = Read(
+    select(func.coalesce(_NEWEST_BEFORE.c.id, 0), func.coalesce(_NEWEST_BEFORE.c.head_revision, 0))
+    .select_from(_TIMES)
+    .outerjoin(_NEWEST_BEFORE, true())
+    .order_by(_TIMES.c.number)
+)
+
+
 class PostgresChanges:
     """ChangeReader."""
 
@@ -292,6 +317,9 @@ class PostgresChanges:
 
     async def of_revisions(self, revisions: Collection[int]) -> Mapping[int, Change]:
         return await changes_of_revisions(self._read, revisions)
+
+    async def counted_before(self, times: Sequence[datetime]) -> Sequence[tuple[int, int]]:
+        return [(row[0], row[1]) for row in await fetch(self._read, _COUNTED_BEFORE, {"times": list(times)})]
 
     async def of_nodes(self, versions: Mapping[str, int]) -> Mapping[str, Change]:
         return await changes_of_nodes(self._read, versions)

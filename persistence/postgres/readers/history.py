@@ -78,6 +78,7 @@ from persistence.postgres.readers.search import (
     search,
     with_rows,
 )
+from persistence.postgres.readers.window_use import window_use
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, DIFF, change_of, diffs_of
 from persistence.postgres.stream import HEAD, head_of, mark_after, read_mark, read_revision, require_servable
@@ -148,6 +149,11 @@ class PostgresHistory:
 
     async def owner_changes(self, shards: Collection[ShardAt]) -> Mapping[ShardAt, Change]:
         return await owner_changes(self._read, shards)
+
+    async def window_use(
+        self, namespace: str, seconds: int, most: int, *, involuntary: bool
+    ) -> tuple[int, datetime | None]:
+        return await window_use(self._read, namespace, seconds, most, involuntary=involuntary)
 
     async def revision_at(self, time: datetime) -> int:
         with translated():

@@ -99,7 +99,7 @@ async def test_nodes_name_their_last_changes(api: Api, mesh: Mesh) -> None:
 
 async def test_without_tokens_the_viewer_may_do_everything(api: Api) -> None:
     viewer = await api.field("{ viewer { subject scopes expiresAt authRequired } }")
-    scopes = ["mesh.admin", "mesh.approve", "mesh.operate", "mesh.read"]
+    scopes = ["mesh.admin", "mesh.approve", "mesh.audit", "mesh.operate", "mesh.read"]
     assert viewer == {"subject": None, "scopes": scopes, "expiresAt": None, "authRequired": False}
 
 
