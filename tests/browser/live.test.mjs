@@ -82,6 +82,20 @@ test("a server that is killed and comes back costs the page no change, and the p
   await page.context().close();
 });
 
+test("where a proxy lets no websocket through, changes come as an event stream", async () => {
+  const page = await browser.page(server);
+  await page.routeWebSocket(/graphql/, (socket) => socket.close({ code: 1001 }));
+  const streams = [];
+  page.on("request", (request) => {
+    if (request.headers()["accept"] === "text/event-stream") streams.push(request.url());
+  });
+  await open(page, server, "/live");
+  const revision = await server.move("orders", "orders-011", "node-eu-3", "by event stream");
+  await shows(page, revision);
+  assert.ok(streams.length > 0);
+  await page.context().close();
+});
+
 test("a tab without a token asks for one, and goes on with it where it was", async () => {
   const { createHmac } = await import("node:crypto");
   const secret = "a secret of at least thirty-two bytes, for a test";

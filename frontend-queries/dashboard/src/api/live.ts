@@ -77,7 +77,9 @@ export function start(): void {
   setInterval(() => void readOverview(), OVERVIEW_MS);
   addEventListener("online", () => retryNow());
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) retryNow();
+    if (document.hidden) return;
+    retryNow();
+    void readOverview();
   });
   token.subscribe(() => {
     wakeOnToken?.();
@@ -140,6 +142,11 @@ async function followOnce(): Promise<void> {
       case "listed":
         mesh.publish();
         cursor = event.cursor;
+        // Of a store that was restored or replaced, what the ticker has may never have been.
+        if (relist !== undefined && relist.code !== "COMPACTED") {
+          changeLog.clear();
+          void readChanges();
+        }
         if (relist !== undefined) update({ relisted: { code: relist.code, revision: event.revision } });
         break;
       case "open":
@@ -190,7 +197,7 @@ let overviewRuns = false;
 
 /** Who asks, nodes and namespaces: after each change of them, and from time to time. */
 export async function readOverview(): Promise<void> {
-  if (overviewRuns || document.hidden) return;
+  if (overviewRuns || (document.hidden && mesh.nodes.size > 0)) return;
   overviewRuns = true;
   try {
     const { nodes, namespaces, head, ...found } = await transport.request(MeshOverview, {});

@@ -70,6 +70,13 @@ export class ChangeLog {
     return added.length;
   }
 
+  clear(): void {
+    this.rows = [];
+    this.#byId.clear();
+    this.#diffs = 0;
+    this.#isDirty = true;
+  }
+
   publish(): void {
     if (!this.#isDirty) return;
     this.#isDirty = false;
