@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak fuzz poolers chaos siege failover governance linearizability clients \
-	upgrade-check deploy-check sbom audit lint bench way plots schema documents frontend dashboard dashboard-check browser lock vendor-graphiql
+	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check browser lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,11 +29,12 @@ live: .venv/installed ## with `make serve` in another terminal: move a shard, an
 	until grep -q Watching .venv/watching; do \
 		kill -0 $$watcher 2> /dev/null || { cat .venv/watching >&2; exit 1; }; sleep 0.1; \
 	done; \
-	shard=$$($(BIN)/omnirelay mesh shards get orders orders-007 --json); \
+	stop() { kill $$watcher; wait $$watcher; exit 1; }; \
+	shard=$$($(BIN)/omnirelay mesh shards get orders orders-007 --json) || stop; \
 	field() { printf '%s' "$$shard" | $(BIN)/python -c "import json, sys; print(json.load(sys.stdin)['shard']['$$1'])"; }; \
 	if [ "$$(field ownerNodeId)" = node-eu-2 ]; then node=node-us-1; else node=node-eu-2; fi; \
 	$(BIN)/omnirelay mesh shards set orders orders-007 --expected-version "$$(field version)" --owner $$node \
-		--reason "see a live diff" --ticket CHG-2001 > /dev/null; \
+		--reason "see a live diff" --ticket CHG-2001 > /dev/null || stop; \
 	wait $$watcher
 
 test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k feed")
@@ -100,6 +101,7 @@ lint: .venv/installed-dev ## check style, types, layers, built documents, and th
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python frontend-queries/build_documents.py --check
+	$(BIN)/python -m tests.support.transcripts --check
 	$(PIP) check
 
 bench: .venv/installed-dev ## measure beside peers and limits, write docs/performance.md (17 minutes; with Node, all peers; ARGS="--help")
@@ -111,6 +113,9 @@ way: .venv/installed-dev ## count the files a request passes and its moves betwe
 plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew, and write docs/performance.md from what was measured last
 	$(BIN)/python -m tests.benchmarks.plots
 	$(BIN)/python -m tests.benchmarks.performance
+
+transcripts: .venv/installed ## record anew the output of commands that README.md prints
+	$(BIN)/python -m tests.support.transcripts
 
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql

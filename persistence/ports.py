@@ -64,6 +64,10 @@ class Stamped(Generic[T]):
     position: StreamPosition
 
 
+CONFIGURATIONS: Final = 100
+"""Changes of a configuration that are read at once."""
+
+
 class UnitOfWork(Protocol):
     """One decision and, if it comes to that, one change. What is read is of one snapshot, and nothing is locked.
 
@@ -94,6 +98,14 @@ class UnitOfWork(Protocol):
         """The newest change of a node."""
         ...
 
+    async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
+        """The changes of a namespace's configuration after that version, newest first; of very many the newest."""
+        ...
+
+    async def node_changes(self, node_id: str, version: int) -> Sequence[Change]:
+        """The same of a node."""
+        ...
+
     async def barrier(self) -> None:
         """Returns once what was read is as durable as a commit: before it is answered that something was committed
         earlier."""
@@ -118,8 +130,9 @@ class ChangeGroup(Protocol):
         """Have whatever follows that waits longer for other writers raise Overloaded, with nothing written."""
         ...
 
-    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
-        """These shards or their tombstones, and their namespaces."""
+    async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
+        """These shards or their tombstones, and their namespaces; and these nodes, where owners of any of them must be
+        registered."""
         ...
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:

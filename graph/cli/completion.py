@@ -22,7 +22,7 @@ _SECONDS: Final = 1.0
 _SHELLS: Final = ("bash", "zsh", "fish")
 
 COMPLETION: Final = "_OMNIRELAY_COMPLETE"
-"""The variable of the environment by which a script for completion asks."""
+"""The environment variable that a completion script sets."""
 
 Find: TypeAlias = Callable[[Requests, click.Context, str], Iterable[CompletionItem]]
 """What may be meant by the beginning of a word. Raises what it likes."""
@@ -43,7 +43,7 @@ def completion(*, shell: str) -> None:
 
 
 class _Name(click.types.StringParamType):
-    """Text that is completed by asking the server that the command is for."""
+    """Text that is completed by a request to the server that the command is for."""
 
     def __init__(self, find: Find) -> None:
         self._find = find

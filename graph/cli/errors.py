@@ -24,6 +24,7 @@ from graph.client.errors import (
 )
 from graph.client.http import Requests
 from graph.client.records import Json
+from persistence.model.outcomes import stale_planned_message
 from persistence.model.policy import broken_rule_message
 
 LIST_NAMESPACES: Final = "What namespaces there are: omnirelay mesh namespaces list"
@@ -84,11 +85,15 @@ class Exit(IntEnum):
 
 @dataclass
 class Failure(Exception):
-    """Ends a command: what happened, to what, and then what to do about it."""
+    """Ends a command: what happened, to what, and then what to do about it.
+
+    `document` is what the API answered with a refusal: where JSON is wanted, it is the output.
+    """
 
     exit: Exit
     message: str
     advice: Sequence[str] = ()
+    document: Json | None = None
 
     def __str__(self) -> str:
         return "\n".join([self.message, *self.advice])
@@ -211,25 +216,41 @@ def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
         _EXITS.get(answer["__typename"], Exit.REFUSED),
         f"Refused: {answer['message']}.",
         [*(details[:_LISTED] if len(details) > 1 else ()), *more, *advice],
+        answer,
     )
 
 
 def _details(answer: Json) -> list[str]:
     """A line for everything that is in the way, with the change behind it if that is known."""
-    details = [_stale(conflict) for conflict in answer.get("conflicts", ())]
-    if answer["__typename"] == "StalePlan":
-        details += [f"namespace {name} was reconfigured" for name in answer["namespaces"]]
-        details += [f"node {node_id} is not ACTIVE any more" for node_id in answer["nodeIds"]]
+    of_plan = answer["__typename"] == "StalePlan"
+    details = [_stale(conflict, numbered=of_plan) for conflict in answer.get("conflicts", ())]
+    if of_plan:
+        details += [_stale_planned("namespace", one["name"], one) for one in answer["namespaceConflicts"]]
+        details += [_stale_planned("node", one["nodeId"], one) for one in answer["nodeConflicts"]]
     details += [f"{error['field']} {error['message']}" for error in answer.get("errors", ())]
     violations = answer.get("violations") or answer.get("preflight", {}).get("blockers", ())
     details += [_violation(violation) for violation in violations]
     return [f"  {detail}" for detail in details]
 
 
-def _stale(conflict: Json) -> str:
+def _stale_planned(what: str, name: str, conflict: Json) -> str:
+    change = conflict["lastChange"]
+    return stale_planned_message(
+        what,
+        printable(name),
+        int(conflict["expectedVersion"]),
+        int(conflict["actualVersion"]),
+        [(field["name"], field["previous"], field["current"]) for field in conflict["changedFields"]],
+        change and f"by {made_by(change)}, change {change['id']}",
+    )
+
+
+def _stale(conflict: Json, *, numbered: bool = False) -> str:
+    """`numbered`: with the id of the change."""
     name = f"{conflict['namespace']}/{conflict['shardId']}"
     change = conflict.get("lastChange")
-    by = f": by {made_by(change)}" if change else ""
+    number = f", change {change['id']}" if change and numbered else ""
+    by = f": by {made_by(change)}{number}" if change else ""
     if conflict["actualVersion"] == "0":
         return f"{name} is gone{by}"
     return f"{name} is at version {conflict['actualVersion']}, not {conflict['expectedVersion']}{by}"

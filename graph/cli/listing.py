@@ -25,13 +25,11 @@ from graph.cli.output import (
     write_yaml,
 )
 from graph.client.records import Json
+from persistence.model.fields import neutralized
 
 _FORMS: Final = ("wide", "json", "yaml", "name", "csv")
 
 _DIGITS: Final = re.compile(r"([0-9]+)")
-
-_FORMULA: Final = ("=", "+", "-", "@")
-"""What makes a spreadsheet run a cell that begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class Listing:
         return self.form not in (None, "wide")
 
     def arranged(self, documents: Iterable[Json]) -> list[Json]:
-        """In the order that is asked for. What has nothing in that column comes last; what is equal stays in order."""
+        """In the requested order. What has nothing in that column comes last; what is equal stays in order."""
         if self.sort is None:
             return list(documents)
         cells = [(_value(self.sort.column, document), document) for document in documents]
@@ -153,8 +151,7 @@ def _cell(value: object) -> object:
     else."""
     if not isinstance(value, str):
         return "" if value is None else value
-    text = printable(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return neutralized(printable(value))
 
 
 def list_options(columns: Sequence[Column], name: str | Callable[[Json], object]) -> Callable[[F], F]:

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from graph.cli import context_file
 from graph.cli.errors import Exit, Failure
-from graph.cli.output import print_status, printable, write_yaml
+from graph.cli.output import print_json, print_status, printable, write_yaml
 from graph.client.address import Address, TokenSource, read_address
 from graph.client.credentials import fixed_token, token_file
 from graph.client.records import Json
@@ -67,7 +67,7 @@ def json_options(command: F, forms: Sequence[str], help_text: str) -> F:
 
 
 def output_form(output: str | None, *, as_json: bool) -> str | None:
-    """The one that is asked for, in either way."""
+    """The requested one, of --json or -o."""
     if as_json and output not in (None, "json"):
         raise click.UsageError(f"Say --json or -o {output}, not both.")
     return "json" if as_json else output
@@ -79,7 +79,12 @@ def _with_form(command: F) -> F:
         form = output_form(output, as_json=as_json)
         if form == "yaml":
             write_yaml()
-        return command(as_json=form is not None, **options)
+        try:
+            return command(as_json=form is not None, **options)
+        except Failure as failure:
+            if form is not None and failure.document is not None:
+                print_json(failure.document)
+            raise
 
     return cast("F", with_form)
 

@@ -7,6 +7,7 @@ even so is written as to a file, and the terminal wraps it.
 """
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from graph.cli.yaml import to_yaml
 from graph.client.records import Json
 
 NOTHING: Final = "-"
+
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 _GAP: Final = 2
 
@@ -47,7 +50,17 @@ def print_json(document: object) -> None:
     if context is not None and _YAML in context.meta:
         click.echo(f"---\n{to_yaml(document)}")
         return
-    click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    print_json_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def print_json_text(text: str) -> None:
+    """A document that is JSON already. Where the output is in an encoding that lacks some of its characters, those are
+    escaped as JSON has it: the document is the same in any."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    click.echo(text)
 
 
 def print_status(message: str) -> None:

@@ -14,7 +14,16 @@ from typing import Any, Final, TypedDict, TypeVar
 import click
 
 from graph.cli.errors import UPDATE_THE_OLDER, ApiClient, Exit, Failure
-from graph.cli.output import arrow, format_percent, made_by, pluralized, print_status, print_table, printable
+from graph.cli.output import (
+    arrow,
+    format_percent,
+    made_by,
+    pluralized,
+    print_json_text,
+    print_status,
+    print_table,
+    printable,
+)
 from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.http import rows
@@ -211,7 +220,7 @@ def print_planned(plan: Json, *, everything: bool, as_json: bool) -> Proposal:
     document = plan["proposal"]["document"]
     proposal = proposal_of(document)
     if as_json:
-        click.echo(document)
+        print_json_text(document)
     else:
         print_proposal(proposal, everything=everything)
         click.echo(summary(proposal, "move"))

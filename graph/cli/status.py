@@ -53,7 +53,7 @@ _UNFIT: Final = {
 _SIMULATE: Final = "omnirelay mesh shards simulate"
 
 _TIMEOUT: Final = 2.0
-"""Seconds for what a server says of itself beside its API."""
+"""Seconds to wait for the metrics of a server."""
 
 _NODES: Final = (
     Column("NODE", "nodeId"),
@@ -122,7 +122,7 @@ def _roles(
     for count in counted["counts"]:
         found[count["ownerNodeId"]].owns = count["shards"]
     if everything or counted["total"] <= _SCANNED:
-        for page in pages(api, "ShardOwners", {"filter": {}}, pinned=True):
+        for page in pages(api, "ShardOwners", {"filter": {}}):
             for shard in page["nodes"]:
                 _add(found, shard)
         return dict(found), True
@@ -162,7 +162,7 @@ def _document(
         {"namespace": namespace["name"], **window} for namespace in namespaces for window in namespace["freezesBetween"]
     ]
     return {
-        "server": {"url": server.url, **_said_by(server)},
+        "server": {"url": server.url, **_server_facts(server)},
         "program": _own_version(),
         "viewer": found["viewer"],
         "head": head,
@@ -218,8 +218,8 @@ _SAMPLE: Final = re.compile(
 _LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 
 
-def _said_by(server: Address) -> Json:
-    """What its metrics say. Nothing where they cannot be read, as where a proxy does not pass them on."""
+def _server_facts(server: Address) -> Json:
+    """Version and lag from its metrics; null where they cannot be read, as where a proxy does not pass them on."""
     import httpx2  # noqa: PLC0415 - which takes 0.1 s to import
 
     url = f"{server.graphql.removesuffix('/graphql')}/metrics"
@@ -231,15 +231,15 @@ def _said_by(server: Address) -> Json:
 
 
 def read_metrics(text: str) -> Json:
-    """The version, and by how many revisions each worker is behind; null where it is not said."""
-    said: dict[str, Any] = {"version": None, "lag": None}
+    """The version, and by how many revisions each worker is behind; null where there is no such metric."""
+    facts: dict[str, Any] = {"version": None, "lag": None}
     for name, labels, value in _SAMPLE.findall(text):
         named = dict(_LABEL.findall(labels))
         if name == "omnirelay_build_info":
-            said["version"] = named.get("version")
+            facts["version"] = named.get("version")
         else:
-            said["lag"] = [*(said["lag"] or []), {"worker": named.get("worker"), "revisions": int(value)}]
-    return said
+            facts["lag"] = [*(facts["lag"] or []), {"worker": named.get("worker"), "revisions": int(value)}]
+    return facts
 
 
 def _print(document: Json) -> None:

@@ -131,7 +131,7 @@ def replacing(path: Path, unfinished_name: str = f".{{}}.{os.getpid()}") -> Iter
     name, with its own in the place of `{}`; by default a hidden one of this process. A link stays one, and what is no
     file, such as /dev/null or a pipe, is written to as it is. Raises OSError.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # resolve() raises RuntimeError for links that lead to themselves
     if path.exists() and not path.is_file():
         with path.open("wb") as device:
             yield device

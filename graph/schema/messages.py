@@ -19,8 +19,10 @@ from persistence.model.outcomes import (
     StaleNamespace,
     StaleNode,
     StalePlan,
+    StalePlanned,
     StaleShard,
     VersionConflict,
+    stale_planned_message,
 )
 from persistence.model.plans import PlanStatus
 from persistence.model.policy import broken_rule_message
@@ -152,11 +154,26 @@ def plan_closed(parent: strawberry.Parent[PlanClosed]) -> str:
 def _changes(stale: StalePlan) -> Iterator[str]:
     """What has happened since the plan was made."""
     if stale.shards:
-        yield _stale_shards(stale.shards)
-    if stale.namespaces:
-        yield f"reconfigured since: namespace {_listed(stale.namespaces)}"
-    if stale.node_ids:
-        yield f"not ACTIVE any more: node {_listed(stale.node_ids)}"
+        yield _stale_shard(stale.shards[0], numbered=True) + _more(len(stale.shards) - 1)
+    for what, conflicts in (("namespace", stale.namespace_conflicts), ("node", stale.node_conflicts)):
+        if conflicts:
+            yield _stale_planned(what, conflicts[0]) + _more(len(conflicts) - 1)
+
+
+def _stale_planned(what: str, stale: StalePlanned) -> str:
+    """For example `node node-1 is at version 5, not 3: weight 1 -> 2, by alice in change 17 at ... (CHG-42: why)`."""
+    return stale_planned_message(
+        what,
+        stale.name,
+        stale.expected,
+        stale.actual,
+        [(one.name, one.previous, one.current) for one in stale.changed_fields],
+        None if stale.last_change is None else _in_change(stale.last_change),
+    )
+
+
+def _in_change(change: Change) -> str:
+    return f"by {change.actor} in change {change.id} {_when_and_why(change)}"
 
 
 def _violations(violations: Sequence[Violation]) -> str:
@@ -166,9 +183,12 @@ def _violations(violations: Sequence[Violation]) -> str:
     return f"{name}{first.message}" + _more(len(violations) - 1)
 
 
-def _by(change: Change | None) -> str:
+def _by(change: Change | None, *, numbered: bool = False) -> str:
     """For example `: alice changed it at 2026-01-31T09:30:00Z (CHG-42: drain node-1)`."""
-    return "" if change is None else f": {change.actor} {_DID[change.kind]} {_when_and_why(change)}"
+    if change is None:
+        return ""
+    number = f" in change {change.id}" if numbered else ""
+    return f": {change.actor} {_DID[change.kind]}{number} {_when_and_why(change)}"
 
 
 def _when_and_why(change: Change) -> str:
@@ -182,14 +202,15 @@ def _stale_shards(stale: Sequence[StaleShard]) -> str:
     return _stale_shard(stale[0]) + _more(len(stale) - 1)
 
 
-def _stale_shard(stale: StaleShard) -> str:
-    name = f"shard {_shard_name(stale.key)}"
+def _stale_shard(stale: StaleShard, *, numbered: bool = False) -> str:
+    """`numbered`: with the id of the change."""
+    name, by = f"shard {_shard_name(stale.key)}", _by(stale.last_change, numbered=numbered)
     if stale.current is None:
-        return f"{name} is gone, so it is not at version {stale.expected}{_by(stale.last_change)}"
+        return f"{name} is gone, so it is not at version {stale.expected}{by}"
     at = f"exists already, at version {stale.actual}"
     if stale.expected > 0:
         at = f"is at version {stale.actual}, not {stale.expected}"
-    return f"{name} {at}{_by(stale.last_change)}; {stale.current.owner_node_id} owns it now"
+    return f"{name} {at}{by}; {stale.current.owner_node_id} owns it now"
 
 
 def _shard_name(key: ShardKey) -> str:

@@ -25,7 +25,7 @@ from graph.schema.results import (
     Refusal,
     describes,
 )
-from graph.schema.scalars import Revision
+from graph.schema.scalars import JSON, Revision
 from graph.schema.shard_mutations import StaleShard
 from persistence.commands import plans as plan_commands
 from persistence.model import outcomes
@@ -215,6 +215,40 @@ class PlanApplied:
     replayed: bool = strawberry.field(description=REPLAYED)
 
 
+@strawberry.type(description="A field of a configuration, before and after.")
+class ChangedField:
+    name: str = strawberry.field(description="The field.")
+    previous: JSON | None = strawberry.field(description="What it was.")
+    current: JSON | None = strawberry.field(description="What it is.")
+
+
+_PLANNED_VERSION: Final = "The version that the plan found; 0 if it was not registered."
+
+_ACTUAL_VERSION: Final = "The version it is at; 0 if it is not there."
+
+_CHANGED_FIELDS: Final = "What differs of what placement depends on; none where it was changed, and changed back."
+
+_WHO_CHANGED: Final = "The newest change of any of that: who made it, and why."
+
+
+@strawberry.type(description="A namespace whose configuration places otherwise than a plan found it.")
+class StaleNamespace:
+    name: str = strawberry.field(description="The namespace.")
+    expected: Revision = strawberry.field(name="expectedVersion", description=_PLANNED_VERSION)
+    actual: Revision = strawberry.field(name="actualVersion", description=_ACTUAL_VERSION)
+    changed_fields: list[ChangedField] = strawberry.field(description=_CHANGED_FIELDS)
+    last_change: Change | None = strawberry.field(description=_WHO_CHANGED)
+
+
+@strawberry.type(description="A node that is not as a plan found it, or may not be given shards.")
+class StaleNode:
+    name: str = strawberry.field(name="nodeId", description="The node.")
+    expected: Revision = strawberry.field(name="expectedVersion", description=_PLANNED_VERSION)
+    actual: Revision = strawberry.field(name="actualVersion", description=_ACTUAL_VERSION)
+    changed_fields: list[ChangedField] = strawberry.field(description=_CHANGED_FIELDS)
+    last_change: Change | None = strawberry.field(description=_WHO_CHANGED)
+
+
 @strawberry.type(description="What the plan relies on has changed since it was made. Nothing was written.")
 class StalePlan(Refusal):
     is_type_of = staticmethod(describes(outcomes.StalePlan))
@@ -224,9 +258,17 @@ class StalePlan(Refusal):
     shards: list[StaleShard] = strawberry.field(
         name="conflicts", description="The shards that are not at the version the plan moves them at."
     )
-    namespaces: list[str] = strawberry.field(description="The namespaces that were reconfigured.")
+    namespaces: list[str] = strawberry.field(
+        description="The namespaces whose configuration places otherwise than the plan found it."
+    )
     node_ids: list[str] = strawberry.field(
-        description="The nodes of the plan that were changed, are gone, or may not be given shards any more."
+        description="The nodes of the plan that were changed, are gone, or may not be given shards."
+    )
+    namespace_conflicts: list[StaleNamespace] = strawberry.field(
+        description="What has changed of `namespaces`, and by which change."
+    )
+    node_conflicts: list[StaleNode] = strawberry.field(
+        description="What has changed of `nodeIds`, and by which change."
     )
 
 

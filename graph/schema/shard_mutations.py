@@ -18,7 +18,6 @@ from graph.schema import messages, results
 from graph.schema.arguments import COMPARED, nearest
 from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, NULL_CLEARS, UNSET_KEEPS, Answer, ChangeInput, execute, set_or_unset
-from graph.schema.pagination import selects
 from graph.schema.results import (
     REPLAYED,
     AdmissionWarning,
@@ -30,6 +29,7 @@ from graph.schema.results import (
     describes,
 )
 from graph.schema.scalars import Revision
+from graph.schema.selected import OfSelection
 from graph.schema.shards import Shard
 from persistence.commands import shards as shard_commands
 from persistence.commands.shards import PinRequest
@@ -51,6 +51,8 @@ _EXPECTED: Final = (
 
 _MOST_WARNINGS: Final = 20
 """Each may take a statement."""
+
+_WARNS: Final = OfSelection(lambda paths: "warnings" in paths)
 
 _log = logging.getLogger(__name__)
 
@@ -186,7 +188,7 @@ async def change_shards(info: Info, request: CreateShardsInput | UpdateShardInpu
     answer = await execute(info, request)
     if isinstance(answer, outcomes.PolicyViolation):
         return replace(answer, violations=await _with_names_that_were_meant(info, answer.violations))
-    if not isinstance(answer, outcomes.ShardsChanged) or not selects(info, "warnings"):
+    if not isinstance(answer, outcomes.ShardsChanged) or not _WARNS(info):
         return answer
     try:
         return replace(answer, warnings=tuple(await _warnings(info, _targets(request))))

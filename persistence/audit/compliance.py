@@ -76,8 +76,9 @@ class CheckFilter:
 
 @dataclass
 class Report:
-    """`forced` are breaches that were forced with a reason on record, `breaches` all others. `overridden` is how many
-    shards are not where their strategy has them by a decision of no plan. `floor`: see ComplianceChecker.
+    """`forced` are breaches that were forced with a reason on record, `breaches` all others. `pending` broke no rule:
+    what placement depends on has changed since a plan put the shard there, and no plan was applied yet. `overridden` is
+    how many shards are not where their strategy has them by a decision of no plan. `floor`: see ComplianceChecker.
     `namespace_exists` is false if the filter's namespace does not exist: then no breach means nothing."""
 
     floor: int
@@ -85,6 +86,7 @@ class Report:
     shards: int = 0
     breaches: list[RuleBreach] = field(default_factory=list)
     forced: list[RuleBreach] = field(default_factory=list)
+    pending: list[RuleBreach] = field(default_factory=list)
     overridden: int = 0
     namespace_exists: bool = True
 
@@ -123,6 +125,10 @@ class ComplianceChecker:
     changes: int = 0
     owners: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
     leaders: dict[tuple[str, str], OwnerDecision] = field(default_factory=dict)
+    _nodes_changed: int = 0
+    """The last change of any node, and below of a namespace's configuration or number of shards, and of a shard."""
+    _namespaces_changed: dict[str, int] = field(default_factory=dict)
+    _shards_changed: dict[tuple[str, str], int] = field(default_factory=dict)
     _continuity: Continuity = field(init=False)
     _policies: dict[str, NamespacePolicy] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
@@ -134,6 +140,14 @@ class ComplianceChecker:
 
     def __post_init__(self) -> None:
         self._continuity = Continuity(self.floor, checks_first=True)
+
+    def is_pending(self, key: tuple[str, str], decision: OwnerDecision) -> bool:
+        """Whether it may belong elsewhere because nodes, the namespace or the shard have changed since."""
+        changed = (self._nodes_changed, self._namespaces_changed.get(key[0], 0), self._shards_changed.get(key, 0))
+        return max(changed) > decision.change_id
+
+    def have_nodes_changed_since(self, decision: OwnerDecision) -> bool:
+        return self._nodes_changed > decision.change_id
 
     def add(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> Iterator[RuleBreach]:
         """The rules it broke. The iterator must be exhausted before the next change is added."""
@@ -252,6 +266,7 @@ class ComplianceChecker:
             key = (row.namespace, row.shard_id)
             retained = row.revision <= self.floor
             self._counts[row.namespace] += _added(row, retained=retained)
+            self._note_inputs(change.id, key, row)
             if row.current is None:
                 self.owners.pop(key, None)
             elif row.previous is None or _is_move(row):
@@ -277,6 +292,14 @@ class ComplianceChecker:
             by_plan = change.kind == "APPLY_PLAN"
             self.leaders[key] = OwnerDecision(change.id, change.committed_at, change.actor, by_plan)
 
+    def _note_inputs(self, change_id: int, key: tuple[str, str], row: RowEntry) -> None:
+        """Of placement: how many shards there are, which bounds depend on, and what a shard says of itself."""
+        if row.current is None or row.previous is None:
+            self._namespaces_changed[row.namespace] = change_id
+            self._shards_changed.pop(key, None)
+        elif not _is_move(row):
+            self._shards_changed[key] = change_id
+
     def _configure(self, change: ChangeEntry, details: dict[str, Any]) -> None:
         if "plan" in details:
             review = self._plans.setdefault(details["plan"], _PlanReview(change.namespaces))
@@ -289,8 +312,11 @@ class ComplianceChecker:
                 self._plans.pop(plan, None)
         elif "node" in details:
             self._nodes[details["node"]] = details["current"]["status"]
-        elif "namespace" in details and "policy" in details["current"]:
-            self._policies[details["namespace"]] = read_policy(details["current"]["policy"])
+            self._nodes_changed = change.id
+        elif "namespace" in details:
+            self._namespaces_changed[details["namespace"]] = change.id
+            if "policy" in details["current"]:
+                self._policies[details["namespace"]] = read_policy(details["current"]["policy"])
 
     def _in_force(self, namespaces: Sequence[str]) -> Iterator[tuple[str, NamespacePolicy]]:
         """Configurations of before there were policies have none: nothing was required then."""

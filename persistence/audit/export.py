@@ -20,6 +20,7 @@ import orjson
 
 from persistence.audit.checkpoints import Checkpoint
 from persistence.audit.entries import ChangeEntry, RefusalEntry, RowEntry
+from persistence.model.fields import neutralized
 
 FORMAT: Final = "omnirelay.audit.export.v1"
 
@@ -135,10 +136,16 @@ class JsonLines:
 
 
 class Csv:
-    """A line for each change, row and refusal, for spreadsheets. It shows less than the hashes cover."""
+    """A line for each change, row and refusal, for spreadsheets. It shows less than the hashes cover.
+
+    Cells that a spreadsheet would run have an apostrophe before them, unless they are to be `raw`.
+    """
+
+    def __init__(self, *, raw: bool = False) -> None:
+        self._raw = raw
 
     def header(self, epoch: str, floor: int, start: Checkpoint, where: ExportFilter) -> bytes:  # noqa: ARG002 - same shape
-        return _csv([CSV_COLUMNS])
+        return self._csv([CSV_COLUMNS])
 
     def change(self, change: ChangeEntry, rows: Sequence[RowEntry]) -> bytes:
         at = _written(change.committed_at)
@@ -152,7 +159,7 @@ class Csv:
             owners = (row.previous_owner_node_id, row.owner_node_id)
             state = (row.namespace, row.shard_id, row.version, *owners, row.changed_fields, row.move_reason)
             lines.append(("row", row.revision, change.id, at, row.kind, *origin, *state, "", ""))
-        return _csv(lines)
+        return self._csv(lines)
 
     def omitted_change(self, change: ChangeEntry) -> bytes:  # noqa: ARG002 - a CSV is not verified
         return b""
@@ -162,10 +169,17 @@ class Csv:
         origin = (refusal.actor, refusal.reason, refusal.change_ticket, "")
         names = " ".join(refusal.namespaces)
         link = refusal.hash.hex()
-        return _csv([("refusal", refusal.id, "", at, refusal.kind, *origin, names, *("",) * 6, refusal.outcome, link)])
+        return self._csv(
+            [("refusal", refusal.id, "", at, refusal.kind, *origin, names, *("",) * 6, refusal.outcome, link)]
+        )
 
     def omitted_refusal(self, refusal: RefusalEntry) -> bytes:  # noqa: ARG002 - a CSV is not verified
         return b""
+
+    def _csv(self, lines: Sequence[Sequence[object]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines if self._raw else map(_neutralized, lines))
+        return text.getvalue().encode()
 
 
 @dataclass
@@ -250,10 +264,8 @@ def _row(row: RowEntry) -> bytes:
     )
 
 
-def _csv(lines: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode()
+def _neutralized(cells: Sequence[object]) -> Sequence[object]:
+    return [neutralized(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _written(time: datetime) -> str:

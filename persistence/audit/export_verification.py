@@ -46,6 +46,45 @@ def verify_lines(lines: Iterable[bytes], key: bytes | None = None, checkpoint: C
     return verifier.finish()
 
 
+def verify_csv(
+    chunks: Iterable[bytes], manifest: bytes, key: bytes | None = None, checkpoint: Checkpoint | None = None
+) -> Verdict:
+    """Whether a CSV is the one that its manifest was written for; with `key`, by a holder of it. It holds less than the
+    hashes of the chain cover, so of an anchor only the end is compared. Raises NotAnExport for what is no manifest."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    try:
+        document = orjson.loads(manifest)
+        if document["type"] != "manifest":
+            raise NotAnExport("its manifest is none")
+        read = _Members(document)
+        verdict = Verdict(Checkpoint.read(read.text("end")))
+        verdict.changes, verdict.rows = read.counter("changes"), read.counter("rows")
+        verdict.refusals = read.counter("refusals")
+        _verify_manifest(verdict, document, digest.hexdigest(), key)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise NotAnExport("its manifest is none") from error
+    if checkpoint is not None and checkpoint != verdict.end:
+        verdict.findings.add(
+            Table.CHECKPOINT, "end", "is another than the anchor; JSON Lines can be followed to it", "end"
+        )
+    return verdict
+
+
+def _verify_manifest(verdict: Verdict, document: dict[str, Any], digest: str, key: bytes | None) -> None:
+    findings = verdict.findings
+    if document["contentSha256"] != digest:
+        findings.add(Table.FILE, "manifest", "the lines before it are not those that were exported", "contentSha256")
+    if key is None:
+        return
+    unsigned = {name: value for name, value in document.items() if name != "hmacSha256"}
+    signed = document.get("hmacSha256")
+    if not isinstance(signed, str) or not hmac.compare_digest(signed, signature(unsigned, key)):
+        problem = "is not signed" if signed is None else "is not signed with this key"
+        findings.add(Table.FILE, "manifest", problem, "hmacSha256")
+
+
 class _FileVerifier:
     """Fed with the documents of the lines in order."""
 
@@ -87,7 +126,7 @@ class _FileVerifier:
             case "manifest":
                 self._flush(None)
                 self._manifest = document
-                self._verify_manifest(document, key)
+                _verify_manifest(self.verdict, document, self.digest.hexdigest(), key)
             case other:
                 raise ValueError(other)
 
@@ -142,20 +181,6 @@ class _FileVerifier:
         elif self._floor and hash_chain.compacted_digest(self._chain.retained_rows).hex() != compaction["keptDigest"]:
             problem = f"rows are not those that the compaction kept (change {change_id})"
             self.verdict.findings.add(Table.HISTORY, span(1, self._floor), problem, "previous", "current")
-
-    def _verify_manifest(self, document: dict[str, Any], key: bytes | None) -> None:
-        findings = self.verdict.findings
-        if document["contentSha256"] != self.digest.hexdigest():
-            findings.add(
-                Table.FILE, "manifest", "the lines before it are not those that were exported", "contentSha256"
-            )
-        if key is None:
-            return
-        unsigned = {name: value for name, value in document.items() if name != "hmacSha256"}
-        signed = document.get("hmacSha256")
-        if not isinstance(signed, str) or not hmac.compare_digest(signed, signature(unsigned, key)):
-            problem = "is not signed" if signed is None else "is not signed with this key"
-            findings.add(Table.FILE, "manifest", problem, "hmacSha256")
 
 
 def _change(document: dict[str, Any]) -> ChangeEntry:

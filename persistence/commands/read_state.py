@@ -86,7 +86,8 @@ class ReadState:
     `now` is the time of a change that is committed now, no earlier than any change before, and `clock` the database's,
     behind `now` for a while after having been set back: read where a policy depends on the time, and then `recent` are
     the moves that it bounds. `inputs` are null until they have been read because a decision requires them. `locked` are
-    shards that sessions other than those that commit may have locked, as far as that was looked at.
+    shards that sessions other than those that commit may have locked, as far as that was looked at. `nodes_read` are
+    ids that were looked up beside those of the read set, for `nodes`.
     """
 
     namespaces: Mapping[str, Namespace] = field(default_factory=dict)
@@ -100,6 +101,7 @@ class ReadState:
     recent: RecentMoves = field(default_factory=RecentMoves)
     inputs: DecisionInputs | None = None
     locked: frozenset[ShardKey] = frozenset()
+    nodes_read: frozenset[str] = frozenset()
 
     @property
     def time(self) -> datetime | None:

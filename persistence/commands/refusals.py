@@ -17,6 +17,7 @@ from persistence.codec import hash_chain
 from persistence.commands.command import UNSET, Command, request_digest
 from persistence.commands.shards import NewShard, ShardExpectation, ShardPatch
 from persistence.model.fields import canonical_json
+from persistence.model.outcomes import StalePlanned
 from persistence.model.plans import RebalancePlan
 from persistence.model.records import Change, ChangeKind, Namespace, Node, Shard, ShardKey
 
@@ -141,6 +142,8 @@ def _extract(value: Any) -> Any:  # noqa: C901, PLR0911 - one answer for each ki
             return {"id": str(value.id)}
         case Shard() | Namespace() | Node():
             return {"version": value.version}
+        case StalePlanned():
+            return {"name": value.name, "expected": value.expected, "actual": value.actual}
         case Mapping():
             return _members(value)
         case NewShard() | ShardPatch() | ShardExpectation():

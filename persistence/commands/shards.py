@@ -175,6 +175,11 @@ class _Shards:
         """Whether shards may be given other owners."""
         return False
 
+    @property
+    def named_nodes(self) -> set[str]:
+        """Owners and leaders that the shards may be given."""
+        return set()
+
     def path(self, index: int) -> str:
         return f"shards[{index}]."
 
@@ -240,11 +245,20 @@ _CLEARABLE: Final = frozenset({"leader_id", "locality_hint", "pin", "anti_affini
 _NOTHING: Final = (UNSET,) * len(_CHANGEABLE)
 
 
+def _nodes_of(shards: Sequence[NewShard | ShardPatch]) -> set[str]:
+    given = (node_id for shard in shards for node_id in (shard.owner_node_id, shard.leader_id))
+    return {node_id for node_id in given if isinstance(node_id, str)}
+
+
 @dataclass(frozen=True, slots=True)
 class CreateShards(_Shards):
     shards: Sequence[NewShard]
     change: ChangeRequest
     kind = ChangeKind.CREATE_SHARDS
+
+    @property
+    def named_nodes(self) -> set[str]:
+        return _nodes_of(self.shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +273,10 @@ class UpdateShards(_Shards):
     @property
     def moves(self) -> bool:
         return any(shard.owner_node_id is not UNSET for shard in self.shards)
+
+    @property
+    def named_nodes(self) -> set[str]:
+        return _nodes_of(self.shards)
 
     def path(self, index: int) -> str:
         return "" if self.single else f"shards[{index}]."

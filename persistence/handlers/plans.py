@@ -15,12 +15,20 @@ from persistence.errors import FieldError, InvalidArgument
 from persistence.handlers.rules.approval import missing_approval, self_approval
 from persistence.handlers.rules.policies import check
 from persistence.handlers.shards import inputs_required_by_moves, move_shards
-from persistence.model.outcomes import NotFound, PlanClosed, PlanKnown, PolicyViolation, StalePlan, StaleShard
+from persistence.model.outcomes import (
+    NotFound,
+    PlanClosed,
+    PlanKnown,
+    PolicyViolation,
+    StalePlan,
+    StalePlanned,
+    StaleShard,
+)
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
-from persistence.model.records import MoveReason, NodeStatus, Rebalance, Shard, ShardKey
+from persistence.model.records import MoveReason, Namespace, Node, NodeStatus, Rebalance, Shard, ShardKey
 from persistence.planning import lifecycle
 from persistence.planning.lifecycle import PlanAction, is_limited, wave_moves
-from persistence.planning.proposal import Move, Proposal
+from persistence.planning.proposal import Move, PlannedNamespace, PlannedNode, Proposal, placement_digest
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
@@ -36,7 +44,7 @@ def reads_of(command: PlanCommand, held: StoredPlan) -> ReadSet:
     return ReadSet(
         older_than=plan.created.id if decides else None,
         namespaces=sorted(namespace.name for namespace in proposal.namespaces),
-        nodes=sorted(_targets(moves, {}) | set(_versions(proposal, moves)) | _gone(moves)),
+        nodes=sorted(_targets(moves, {}) | set(_planned_nodes(proposal, moves)) | _gone(moves)),
         shards=[move.key for move in moves],
         moves=isinstance(command, ApplyPlan),
     )
@@ -177,7 +185,7 @@ def _stale(held: StoredPlan, moves: Sequence[Move], state: ReadState) -> StalePl
         tuple(_stale_namespaces(held.proposal, moves, state)),
         tuple(_stale_nodes(held.proposal, moves, state)),
     )
-    return stale if stale.shards or stale.namespaces or stale.node_ids else None
+    return stale if stale.shards or stale.namespace_conflicts or stale.node_conflicts else None
 
 
 def _stale_shards(moves: Sequence[Move], state: ReadState) -> Iterator[StaleShard]:
@@ -187,34 +195,49 @@ def _stale_shards(moves: Sequence[Move], state: ReadState) -> Iterator[StaleShar
             yield StaleShard(move.key, move.version, current.version if current else 0, current, None)
 
 
-def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[str]:
+def _stale_namespaces(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[StalePlanned]:
+    """Those that would be placed otherwise by now. Their policies may change: they are kept to as they are then."""
     touched = {move.namespace for move in moves}
     for planned in proposal.namespaces:
+        if planned.name not in touched:
+            continue
         current = state.namespaces.get(planned.name)
-        if planned.name in touched and (current is None or current.version != planned.version):
-            yield planned.name
+        if current is None or not _places_alike(planned, current):
+            yield StalePlanned(planned.name, planned.version, current.version if current else 0)
 
 
-def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[str]:
-    """Nodes that were changed, are gone, or may not be given shards any more."""
-    planned, targets = _versions(proposal, moves), _targets(moves, state.shards)
-    for node_id in sorted(_gone(moves)):
-        if (node := state.nodes.get(node_id)) is not None and node.status is not NodeStatus.REMOVED:
-            yield node_id
-    for node_id in sorted(planned.keys() | targets):
-        node = state.nodes.get(node_id)
-        if (
-            node is None
-            or node.version != planned.get(node_id, node.version)
-            or (node_id in targets and node.status is not NodeStatus.ACTIVE)
-        ):
-            yield node_id
+def _places_alike(planned: PlannedNamespace, current: Namespace) -> bool:
+    """Whether the namespace is configured to place as the plan found it."""
+    found = current.strategy, current.algorithm_version, current.parameters_digest
+    before = planned.strategy, planned.algorithm_version, planned.parameters_digest
+    return current.version == planned.version or found == before
 
 
-def _versions(proposal: Proposal, moves: Sequence[Move]) -> dict[str, int]:
-    """Of the nodes that these moves lead to or come from, as the plan found them."""
+def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: ReadState) -> Iterator[StalePlanned]:
+    """Nodes that placement finds otherwise by now, or that may not be given shards."""
+    planned, targets = _planned_nodes(proposal, moves), _targets(moves, state.shards)
+    gone = _gone(moves)
+    for node_id in sorted(planned.keys() | targets | gone):
+        node, found = state.nodes.get(node_id), planned.get(node_id)
+        if node is None:
+            as_found = found is None and node_id not in targets
+        elif found is not None:
+            as_found = _same(found, node) and (node_id not in targets or node.status is NodeStatus.ACTIVE)
+        else:
+            as_found = node.status is (NodeStatus.REMOVED if node_id in gone else NodeStatus.ACTIVE)
+        if not as_found:
+            yield StalePlanned(node_id, found.version if found else 0, node.version if node else 0)
+
+
+def _same(planned: PlannedNode, node: Node) -> bool:
+    """Whether placement finds the node as the plan did. Plans without digests go by its version."""
+    return node.version == planned.version or planned.placement_digest == placement_digest(node)
+
+
+def _planned_nodes(proposal: Proposal, moves: Sequence[Move]) -> dict[str, PlannedNode]:
+    """Those that these moves lead to or come from."""
     touched = {node_id for move in moves for node_id in move.nodes_touched} | _targets(moves, {})
-    return {node.node_id: node.version for node in proposal.nodes if node.node_id in touched}
+    return {node.node_id: node for node in proposal.nodes if node.node_id in touched}
 
 
 def _gone(moves: Sequence[Move]) -> set[str]:

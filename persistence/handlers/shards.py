@@ -91,7 +91,7 @@ def _inputs_required(
             node_ids.add(owner)
             clock = clock or shard.pin.until is not None
         if state.namespaces[shard.namespace].policy.owners_must_be_registered:
-            node_ids.update(_named(shard, current))
+            node_ids.update(node_id for node_id in _named(shard, current) if node_id not in state.nodes_read)
         if moved and current is not None and current.pinned is not None:
             clock = clock or current.pinned.until is not None
         joined = None if current is None else current.anti_affinity_group
@@ -114,14 +114,7 @@ def inputs_required_by_moves(moves: Sequence[Move], state: ReadState) -> InputsR
     moved = [state.shards[move.key] for move in moves if move.changes_owner]
     clock = any(shard.pinned is not None and shard.pinned.until is not None for shard in moved)
     groups = {GroupKey(one.namespace, one.anti_affinity_group) for one in moved if one.anti_affinity_group is not None}
-    leaders = {
-        move.restore.leader_id
-        for move in moves
-        if move.restore is not None
-        and move.restore.leader_id is not None
-        and state.namespaces[move.namespace].policy.owners_must_be_registered
-    }
-    return _required(state, clock=clock, node_ids=leaders, groups=groups)
+    return _required(state, clock=clock, groups=groups)
 
 
 def _required(

@@ -210,6 +210,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a spreadsheet run a cell that begins with it; https://owasp.org/www-community/attacks/CSV_Injection."""
+
+
+def neutralized(cell: str) -> str:
+    """With an apostrophe before what a spreadsheet would run, which it takes for text then."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
+
+
 def _encoding_problem(value: str) -> str | None:
     if "\0" in value:
         return "must not contain NUL"

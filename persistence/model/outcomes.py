@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 from persistence.model.plans import RebalancePlan
 from persistence.model.policy import PolicyRule
@@ -162,17 +164,48 @@ class PlanClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field of a configuration, by its public name, before and after."""
+
+    name: str
+    previous: Any
+    current: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StalePlanned:
+    """A namespace or a node that is not as a plan found it.
+
+    `expected` is the version it was at, 0 if it was not registered; `actual` the one it is at, 0 if it is not there.
+    `changed_fields` are those that placement depends on and that differ, none if they were changed and changed back;
+    `last_change` is the newest that changed any of them.
+    """
+
+    name: str
+    expected: int
+    actual: int
+    changed_fields: tuple[FieldChange, ...] = ()
+    last_change: Change | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StalePlan:
     """Nothing was written: what the plan relies on has changed since it was made.
 
-    `shards` were changed, `namespaces` were reconfigured, and the nodes of `node_ids` were changed or removed, or may
-    not be given shards any more.
+    `shards` were changed, the namespaces were configured to place otherwise, and the nodes were changed or removed, or
+    may not be given shards. `namespaces` and `node_ids` are the names of those.
     """
 
     plan: RebalancePlan
-    shards: tuple[StaleShard, ...]
-    namespaces: tuple[str, ...]
-    node_ids: tuple[str, ...]
+    shards: tuple[StaleShard, ...] = ()
+    namespace_conflicts: tuple[StalePlanned, ...] = ()
+    node_conflicts: tuple[StalePlanned, ...] = ()
+    namespaces: tuple[str, ...] = field(init=False)
+    node_ids: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "namespaces", tuple(one.name for one in self.namespace_conflicts))
+        object.__setattr__(self, "node_ids", tuple(one.name for one in self.node_conflicts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,3 +265,35 @@ Refused: TypeAlias = (
 )
 
 Outcome: TypeAlias = Committed | Refused | IdempotencyKeyReused
+
+
+_WRITTEN: Final = 100
+"""Characters of a value in a message."""
+
+
+def stale_planned_message(
+    what: str, name: str, expected: int, actual: int, changed: Sequence[tuple[str, Any, Any]], by: str | None
+) -> str:
+    """What has changed of a namespace or a node since a plan was made. `changed` are fields with their values before
+    and after, `by` is who changed it, in which change, when and why.
+
+    For example `node node-1 is at version 5, not 3: weight 1 -> 2, by alice in change 17 at ... (CHG-42: new disks)`.
+    """
+    if actual == 0:
+        at = f"{what} {name} is not registered" if expected == 0 else f"{what} {name} is gone"
+    elif expected == 0:
+        at = f"{what} {name} was not registered, and is at version {actual} now"
+    else:
+        at = f"{what} {name} is at version {actual}, not {expected}"
+    fields = ", ".join(f"{field} {_value(before)} -> {_value(after)}" for field, before, after in changed)
+    if not fields and expected and actual:
+        fields = "changed, and changed back"
+    why = ", ".join(part for part in (fields, by) if part)
+    return f"{at}: {why}" if why else at
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return written if len(written) <= _WRITTEN else f"{written[:_WRITTEN]}..."

@@ -19,6 +19,7 @@ from persistence.planning.proposal import (
     Proposal,
     Violation,
     inputs_digest,
+    placement_digest,
     urgency,
 )
 from persistence.planning.scope import EVERYTHING, PlanScope
@@ -115,7 +116,7 @@ def planned_nodes(
     """Those registered that shards, or their leaders, are moved between, by id; also those `restored` as leaders."""
     for node_id in sorted({node_id for move in moves for node_id in move.nodes_touched} | set(restored)):
         if node_id in nodes:
-            yield PlannedNode(node_id, nodes[node_id].version)
+            yield PlannedNode(node_id, nodes[node_id].version, placement_digest(nodes[node_id]))
 
 
 def planned_namespaces(snapshot: PlacementSnapshot, moves: Iterable[Move]) -> Iterator[PlannedNamespace]:

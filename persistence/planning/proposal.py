@@ -7,7 +7,7 @@ plan, byte for byte, and a plan that was edited in a file no longer has its id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final
@@ -16,7 +16,7 @@ import orjson
 
 from persistence.model.fields import ID_LENGTH
 from persistence.model.plans import ConflictReason, PlanKind
-from persistence.model.records import MoveReason, ShardKey, ShardStatus
+from persistence.model.records import MoveReason, Node, ShardKey, ShardStatus
 from persistence.planning.scope import PlanScope, read_scope
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
@@ -107,10 +107,14 @@ class PlannedNamespace:
 
 @dataclass(frozen=True, slots=True)
 class PlannedNode:
-    """A registered node that a move leads to or comes from, as the plan found it."""
+    """A registered node that a move leads to or comes from, as the plan found it.
+
+    `placement_digest` covers what placement depends on; null in plans of before there was one.
+    """
 
     node_id: str
     version: int
+    placement_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,9 @@ class Proposal:
         # Sorting reaches members of mappings only, so dataclasses are made mappings.
         options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
         content = {"format": _FORMATS[self.kind], **_members(self)}
+        # Beside the nodes: programs of before read those, and no member that they do not know.
+        if digests := {node.node_id: node.placement_digest for node in self.nodes if node.placement_digest is not None}:
+            content["node_digests"] = digests
         return orjson.dumps(content, default=_members, option=options).decode()
 
     @cached_property
@@ -230,7 +237,10 @@ def read_proposal(document: str) -> Proposal:
         content["remaining_moves"],
         tuple(NodeLoad(**member) for member in content["loads"]),
         tuple(Violation(**member) for member in content["violations"]),
-        tuple(PlannedNode(**member) for member in content["nodes"]),
+        tuple(
+            PlannedNode(**member, placement_digest=content.get("node_digests", {}).get(member["node_id"]))
+            for member in content["nodes"]
+        ),
         _rollback(content["rollback"]) if "rollback" in content else None,
         read_scope(content["scope"]) if "scope" in content else None,
         content.get("threshold"),
@@ -242,6 +252,7 @@ def _members(value: Any) -> dict[str, Any]:
         member.name: found
         for member in fields(value)
         if (found := getattr(value, member.name)) is not None or member.name not in _LEFT_OUT_IF_NULL
+        if member.name != "placement_digest"
     }
 
 
@@ -271,6 +282,11 @@ def urgency(reason: MoveReason) -> int:
 _URGENCY: Final[Mapping[MoveReason, int]] = {reason: position for position, reason in enumerate(MoveReason)}
 
 
-def inputs_digest(*inputs: Sequence[Any]) -> str:
+def placement_digest(node: Node) -> str:
+    """Of what placement depends on of a node, 32 hex digits: equal for equal, whatever its version is."""
+    return inputs_digest(node.region, node.zone, dict(node.labels), node.weight, node.status)[:ID_LENGTH]
+
+
+def inputs_digest(*inputs: Any) -> str:
     """SHA-256 (hex) over what a plan depends on, as canonical JSON."""
     return hashlib.sha256(orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -41,6 +41,7 @@ from persistence.postgres.commit import (
 from persistence.postgres.database import Database
 from persistence.postgres.engine import POOLED_SETTINGS, committing, translated
 from persistence.postgres.partitions import PartitionSupply, is_missing
+from persistence.postgres.read_state import read_nodes
 from persistence.postgres.row_locks import RowLocks
 from persistence.postgres.rows import KEYS, NAMESPACE, SHARD, as_arrays, namespace_of, shard_of
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, SCHEMA_REVISION, SHARDS, TOMBSTONES
@@ -125,13 +126,16 @@ class PostgresGroup:
     async def unlimit(self) -> None:
         await self._set_statement_timeout(POOLED_SETTINGS["statement_timeout"])
 
-    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
+    async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
         rows = (await self._connection.execute(_STATE, as_arrays(shards))).all()
         state, marks = await offload(len(rows), _state_of, rows)
         if marks:
             self._locks.suspect_marked(marks)
         if self._locks.may_be_locked(shards):
             state = replace(state, locked=frozenset(key for key in shards if self._locks.may_be_locked([key])))
+        if node_ids and any(one.policy.owners_must_be_registered for one in state.namespaces.values()):
+            nodes = await read_nodes(self._connection, list(node_ids))
+            state = replace(state, nodes=nodes, nodes_read=frozenset(node_ids))
         self._state = state
         return state
 

@@ -157,7 +157,7 @@ class GroupMark(NamedTuple):
 async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
     plan = await _plan(connection, reads.plan) if reads.plan is not None else None
     older = await _older(connection, reads.older_than, reads.namespaces) if reads.older_than is not None else ()
-    nodes = await _nodes(connection, reads.nodes, counted=reads.configure) if reads.nodes else {}
+    nodes = await read_nodes(connection, reads.nodes, counted=reads.configure) if reads.nodes else {}
     namespaces: Mapping[str, Namespace] = {}
     if reads.namespaces:
         rows = await connection.execute(_NAMESPACES, {"names": list(reads.namespaces)})
@@ -202,7 +202,9 @@ async def _older(connection: AsyncConnection, change_id: int, names: Sequence[st
     return tuple(plan_of(row) for row in rows)
 
 
-async def _nodes(connection: AsyncConnection, node_ids: Sequence[str], *, counted: bool) -> Mapping[str, Node]:
+async def read_nodes(
+    connection: AsyncConnection, node_ids: Sequence[str], *, counted: bool = False
+) -> Mapping[str, Node]:
     rows = await connection.execute(_COUNTED_NODES if counted else _NODES, {"names": list(node_ids)})
     return {row[0]: node_of(row) for row in rows}
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Text, bindparam, literal_column, select
+from sqlalchemy import BigInteger, Text, bindparam, cast, literal_column, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -42,6 +42,7 @@ from persistence.model.records import (
     StreamPosition,
 )
 from persistence.offload import offload
+from persistence.ports import CONFIGURATIONS
 from persistence.postgres.commit import Assigned, Made, Relied, commit, idempotency_digest
 from persistence.postgres.database import Database
 from persistence.postgres.engine import is_unsent_call, translated
@@ -82,12 +83,22 @@ _LAST_CHANGES: Final = select(KEYS.c.namespace, KEYS.c.shard_id, *CHANGE).join_f
 )
 
 # The member's name is part of the statement: as a parameter it would not match the expression that is indexed.
-_LAST_NODE_CHANGE: Final = (
-    select(*CHANGE)
-    .where(CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'node'")) == bindparam("node_id"))
-    .order_by(CHANGES.c.id.desc())
-    .limit(1)
+_OF_NODE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'node'")) == bindparam(
+    "node_id"
 )
+
+_LAST_NODE_CHANGE: Final = select(*CHANGE).where(_OF_NODE).order_by(CHANGES.c.id.desc()).limit(1)
+
+_CONFIGURED: Final = CHANGES.c.configuration.op("#>>", return_type=Text())(literal_column("'{current,version}'"))
+
+_CONFIGURATIONS: Final = (
+    select(*CHANGE)
+    .where(cast(_CONFIGURED, BigInteger) > bindparam("version"))
+    .order_by(CHANGES.c.id.desc())
+    .limit(CONFIGURATIONS)
+)
+
+_NODE_CHANGES: Final = _CONFIGURATIONS.where(_OF_NODE)
 
 _EPOCH: Final = select(STREAM_HEAD.c.epoch)
 
@@ -152,6 +163,19 @@ class PostgresUnitOfWork:
     async def last_node_change(self, node_id: str) -> Change | None:
         row = (await self._connection.execute(_LAST_NODE_CHANGE, {"node_id": node_id})).one_or_none()
         return None if row is None else change_of(row)
+
+    async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
+        # Among those of the kind, which are few.
+        statement = _CONFIGURATIONS.where(
+            CHANGES.c.namespaces.contains([namespace]),
+            CHANGES.c.kind == ChangeKind.CONFIGURE_NAMESPACE,
+            nothing_passed(CHANGES.c.id),
+        )
+        return [change_of(row) for row in await self._connection.execute(statement, {"version": version})]
+
+    async def node_changes(self, node_id: str, version: int) -> Sequence[Change]:
+        given = {"node_id": node_id, "version": version}
+        return [change_of(row) for row in await self._connection.execute(_NODE_CHANGES, given)]
 
     async def barrier(self) -> None:
         await self._stop_reading()

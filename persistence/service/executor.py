@@ -39,6 +39,7 @@ from persistence.model.outcomes import (
 )
 from persistence.offload import offload
 from persistence.ports import ChangeGroupFactory, Refusals, UnitOfWork, UnitOfWorkFactory
+from persistence.service import stale_plans
 from persistence.service.group_commit import GroupCommit
 from persistence.service.statistics import CommitStatistics
 from persistence.tracing import NO_TRACING, Tracer
@@ -242,7 +243,8 @@ async def _explained(unit: UnitOfWork, refused: Refused) -> Outcome:
         case PlanKnown():
             return PlanProposed(refused.plan.created, refused.plan, replayed=True)
         case StalePlan():
-            return replace(refused, shards=await _with_last_changes(unit, refused.shards))
+            shards = await _with_last_changes(unit, refused.shards)
+            return await stale_plans.explained(unit, replace(refused, shards=shards))
         case _:
             return refused
 

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Final, TypeAlias
 
@@ -208,7 +208,8 @@ class GroupCommit:
         async with self._group() as connection:
             await _limit(connection, group.waiting)
             keys = dict.fromkeys(key for each in group.waiting for key in each.reads.shards)
-            changes = await self._decided(group.waiting, await connection.read(list(keys)))
+            node_ids = {node_id for each in group.waiting for node_id in each.command.named_nodes}
+            changes = await self._decided(group.waiting, await connection.read(list(keys), node_ids))
             # Those that ran out of time meanwhile were answered that nothing is written.
             changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
             group.waiting, group.is_decided = [each for each, _ in changes], True
@@ -307,7 +308,12 @@ class GroupCommit:
             namespaces,
             {key: state.shards[key] for key in reads.shards if key in state.shards},
             {key: state.tombstones[key] for key in reads.shards if key in state.tombstones},
+            state.nodes,
+            nodes_read=state.nodes_read,
         )
+        required = state.nodes_read and any(one.policy.owners_must_be_registered for one in namespaces.values())
+        if required or reads.nodes:
+            waiting.reads = replace(reads, nodes=sorted(waiting.command.named_nodes) if required else ())
         try:
             if waiting.trace is None:
                 decision = decide(waiting.command, own, self._strategies)

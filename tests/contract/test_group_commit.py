@@ -5,31 +5,48 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 import pytest
 
 from persistence.commands.command import Command
 from persistence.commands.namespaces import ConfigureNamespace
+from persistence.commands.nodes import RegisterNode, UpdateNode
 from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.commands.write_set import WriteSet
 from persistence.errors import StoreError, TransientConflict
 from persistence.handlers.dispatch import decide
-from persistence.model.outcomes import Committed, IdempotencyKeyReused, Outcome, ShardsChanged, VersionConflict
+from persistence.model.outcomes import (
+    Committed,
+    IdempotencyKeyReused,
+    NotFound,
+    Outcome,
+    PolicyViolation,
+    ShardsChanged,
+    VersionConflict,
+)
 from persistence.model.policy import NamespacePolicy
-from persistence.model.records import DiffKind
+from persistence.model.records import DiffKind, NodeStatus
+from persistence.service.group_commit import GroupCommit
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, as_it_is, because, changed, new, patch
 from tests.support.model import digest_of
 from tests.support.replay import contradictions
 
+ShardCommand: TypeAlias = CreateShards | UpdateShards | DeleteShards
+
 KEYED = because("once", idempotency_key="key-1")
 BUDGET = NamespacePolicy(move_budget_percent=50)
 
 
-async def committed_late(mesh: Mesh, commands: Sequence[Command], *others: Command) -> Sequence[Committed | StoreError]:
+async def committed_late(
+    mesh: Mesh, commands: Sequence[ShardCommand], *others: Command
+) -> Sequence[Committed | StoreError]:
     """What becomes of commands that are decided together, while others are executed before they are committed."""
     async with mesh.store.change_group() as group:
-        state = await group.read([key for command in commands for key in command.reads.shards])
+        keys = [key for command in commands for key in command.reads.shards]
+        state = await group.read(keys, {node_id for command in commands for node_id in command.named_nodes})
         changes: list[WriteSet] = []
         for command in commands:
             decision = decide(command, state, Registry())
@@ -38,7 +55,8 @@ async def committed_late(mesh: Mesh, commands: Sequence[Command], *others: Comma
         for other in others:
             outcome = await asyncio.wait_for(mesh.execute(other), timeout=20)
             assert isinstance(outcome, Committed), outcome
-        return await group.commit(list(zip((command.reads for command in commands), changes, strict=True)))
+        reads = [replace(command.reads, nodes=sorted(state.nodes_read & command.named_nodes)) for command in commands]
+        return await group.commit(list(zip(reads, changes, strict=True)))
 
 
 async def nothing_contradicts(mesh: Mesh) -> None:
@@ -63,7 +81,7 @@ async def test_each_is_a_change_of_its_own(two_namespaces: Mesh) -> None:
     before = [await mesh.created(f"s{number}") for number in range(3)]
     gone = await mesh.created("gone")
     head = await mesh.store.stream.head()
-    commands: list[Command] = [
+    commands: list[ShardCommand] = [
         UpdateShards([patch(before[0], owner_node_id="node-b")], because("first", actor="a", change_ticket="CHG-1")),
         CreateShards([new("x"), new("y", namespace=SEARCH)], because("second", metadata={"why": "growth"})),
         DeleteShards([as_it_is(gone)], because("third", idempotency_key="k")),
@@ -93,7 +111,7 @@ async def test_what_was_overtaken_is_not_written_and_takes_no_other_with_it(
     untouched = await mesh.created("u1", namespace=SEARCH)
     await mesh.configure(expected=1, policy=BUDGET if overtaking == "budget" else NamespacePolicy())
     others: list[Command] = [UpdateShards([patch(shard, owner_node_id="node-z")], CHANGE)]
-    command: Command = UpdateShards([patch(shard, owner_node_id="node-b")], CHANGE)
+    command: ShardCommand = UpdateShards([patch(shard, owner_node_id="node-b")], CHANGE)
     match overtaking:
         case "delete":
             others = [DeleteShards([as_it_is(shard)], CHANGE)]
@@ -164,3 +182,40 @@ async def test_what_is_asked_at_once_is_answered_as_if_it_had_come_one_by_one(tw
         assert stale.current is not None
         assert stale.current.version == 2
     await nothing_contradicts(mesh)
+
+
+async def test_owners_that_must_be_registered_are_looked_up_for_all_and_guarded_for_each(two_namespaces: Mesh) -> None:
+    mesh = two_namespaces
+    for node_id in ("node-a", "node-b", "node-c"):
+        assert isinstance(await mesh.execute(RegisterNode(node_id, CHANGE)), Committed)
+    one, two = [await mesh.created(name, "node-a") for name in ("s1", "s2")]
+    await mesh.configure(expected=1, policy=NamespacePolicy(owners_must_be_registered=True))
+    commands: list[ShardCommand] = [
+        UpdateShards([patch(one, owner_node_id="node-b")], CHANGE),
+        UpdateShards([patch(two, owner_node_id="node-a", leader_id="node-c")], CHANGE),
+        CreateShards([new("x", "elsewhere", namespace=SEARCH)], CHANGE),
+    ]
+    removal = UpdateNode("node-b", 1, CHANGE, status=NodeStatus.REMOVED)
+    answers = await committed_late(mesh, commands, removal)
+    assert isinstance(answers[0], TransientConflict)
+    assert [isinstance(each, ShardsChanged) for each in answers] == [False, True, True]
+    assert isinstance(await mesh.execute(commands[0]), PolicyViolation)
+    await nothing_contradicts(mesh)
+
+
+async def test_what_names_registered_owners_is_committed_with_others(mesh: Mesh) -> None:
+    """Not by itself, as what has to read more than a group does."""
+    assert isinstance(await mesh.execute(RegisterNode("node-a", CHANGE)), Committed)
+    await mesh.configure(expected=1, policy=NamespacePolicy(owners_must_be_registered=True))
+
+    async def alone(command: Command) -> Outcome:
+        refused.append(command)
+        return NotFound()
+
+    refused: list[Command] = []
+    wrong = [CreateShards([new("w", "node-x")], CHANGE), CreateShards([new("v", "node-a", leader_id="node-x")], CHANGE)]
+    group = GroupCommit(mesh.store.change_group, Registry(), alone, lambda _: None)
+    right = [CreateShards([new(f"s{number}", "node-a", leader_id="node-a")], CHANGE) for number in range(3)]
+    answers = await asyncio.gather(*map(group.execute, [*right, *wrong]))
+    assert [isinstance(each, ShardsChanged) for each in answers] == [True, True, True, False, False]
+    assert refused == wrong

@@ -13,6 +13,7 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan
 from persistence.errors import InvalidArgument
 from persistence.model.outcomes import (
+    FieldChange,
     IdempotencyKeyReused,
     NotFound,
     PlanApplied,
@@ -21,6 +22,7 @@ from persistence.model.outcomes import (
     PlanProposed,
     PolicyViolation,
     StalePlan,
+    StalePlanned,
 )
 from persistence.model.paging import PageRequest
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
@@ -97,10 +99,11 @@ async def test_a_plan_that_was_rejected_can_be_proposed_again(mesh: PlannedMesh)
 
 async def test_a_stale_plan_is_not_approved(mesh: PlannedMesh) -> None:
     plan = await rescue(mesh)
-    await mesh.mark("node-a", status=NodeStatus.CORDONED)
+    cordoned = await mesh.mark("node-a", status=NodeStatus.CORDONED)
     before = await mesh.everything_kept()
     outcome = await mesh.execute(ApprovePlan(plan.id, BOB))
-    assert outcome == StalePlan(plan, (), (), ("node-a",))
+    status = FieldChange("status", "ACTIVE", "CORDONED")
+    assert outcome == StalePlan(plan, (), (), (StalePlanned("node-a", 1, 2, (status,), cordoned.change),))
     assert await mesh.everything_kept() == before
     await mesh.reject(plan)
 

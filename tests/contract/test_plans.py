@@ -22,6 +22,7 @@ from persistence.handlers.dispatch import decide
 from persistence.handlers.plans import reads_of
 from persistence.model.outcomes import (
     Committed,
+    FieldChange,
     IdempotencyKeyReused,
     NodeInUse,
     NotFound,
@@ -30,6 +31,7 @@ from persistence.model.outcomes import (
     PlanProposed,
     ShardsChanged,
     StalePlan,
+    StalePlanned,
     StaleShard,
     VersionConflict,
 )
@@ -38,7 +40,7 @@ from persistence.model.plans import PlanStatus, RebalancePlan
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
 from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Rebalance, Shard
-from persistence.planning.proposal import PlannedNode, Proposal
+from persistence.planning.proposal import PlannedNode, Proposal, placement_digest, read_proposal
 from persistence.planning.what_if import WhatIf
 from persistence.service.rebalancer import PlanRequest
 from strategies.registry import Registry
@@ -290,8 +292,6 @@ async def test_shards_that_changed_since_are_listed_with_who_changed_them(mesh: 
             StaleShard(gone.key, 1, 0, None, deletion.change),
             StaleShard(reborn.key, 1, 3, creation.shards[0], creation.change),
         ),
-        (),
-        (),
     )
 
 
@@ -330,11 +330,11 @@ async def test_nodes_that_shards_are_moved_between_must_be_as_they_were(mesh: Pl
     await unbalanced(mesh)
     await mesh.mark("node-a", status=NodeStatus.DOWN)
     plan = (await mesh.plan()).plan
-    assert (await mesh.proposal(plan)).nodes == (
-        PlannedNode("node-a", 2),
-        PlannedNode("node-b", 1),
-        PlannedNode("node-c", 1),
+    a, b, c = [await mesh.node(node_id) for node_id in NODES]
+    assert (await mesh.proposal(plan)).nodes == tuple(
+        PlannedNode(node.node_id, node.version, placement_digest(node)) for node in (a, b, c)
     )
+    assert (a.version, b.version, c.version) == (2, 1, 1)
     await mesh.mark("node-a", status=NodeStatus.ACTIVE)
     refused = await stale(mesh, plan)
     assert (refused.shards, refused.namespaces, refused.node_ids) == ((), (), ("node-a",))
@@ -352,8 +352,63 @@ async def test_nodes_that_a_plan_does_not_touch_may_change(mesh: PlannedMesh) ->
 
 async def test_a_node_that_is_not_registered_is_none_to_rely_on(mesh: PlannedMesh) -> None:
     plan = (await mesh.plan_to_rescue(3)).plan
-    assert (await mesh.proposal(plan)).nodes == (PlannedNode("node-a", 1),)
+    node = await mesh.node("node-a")
+    assert (await mesh.proposal(plan)).nodes == (PlannedNode("node-a", 1, placement_digest(node)),)
     await mesh.apply(plan)
+
+
+async def test_what_changes_nothing_of_placement_makes_no_plan_stale(mesh: PlannedMesh) -> None:
+    """A policy, and nodes that were drained and undrained, or made heavier and lighter again."""
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    await mesh.configure(expected=1, policy=NamespacePolicy(move_budget_percent=100, ticket_required=True))
+    for fields in ({"status": NodeStatus.DRAINING}, {"status": NodeStatus.ACTIVE}, {"weight": 2}, {"weight": 1}):
+        for node_id in NODES:
+            await mesh.mark(node_id, **fields)
+    await mesh.apply(plan, change=because("as planned", change_ticket="CHG-1"))
+
+
+async def test_a_stale_plan_names_the_change_that_matters_and_what_it_changed(mesh: PlannedMesh) -> None:
+    """Not the newest one: that changed a policy, or made a node be as it was in that respect."""
+    await unbalanced(mesh)
+    plan = (await mesh.plan()).plan
+    carol = because("other rules", actor="carol")
+    ring = await mesh.configure(strategy="ring", expected=1, change=because("try it", actor="alice"))
+    await mesh.configure(strategy="ring", expected=2, policy=NamespacePolicy(window_moves=1), change=carol)
+    await mesh.mark("node-b", weight=2, change=because("more disks", actor="bob", change_ticket="CHG-2"))
+    labelled = await mesh.mark("node-b", labels={"disk": "ssd"}, change=because("faster disks", actor="dave"))
+    refused = await stale(mesh, plan)
+    assert refused.namespace_conflicts == (
+        StalePlanned(BILLING, 1, 3, (FieldChange("strategy", "rendezvous", "ring"),), ring.change),
+    )
+    assert refused.node_conflicts == (
+        StalePlanned(
+            "node-b",
+            1,
+            3,
+            (FieldChange("labels", {}, {"disk": "ssd"}), FieldChange("weight", 1, 2)),
+            labelled.change,
+        ),
+    )
+
+
+async def test_a_plan_of_before_nodes_had_digests_goes_by_their_versions(mesh: PlannedMesh) -> None:
+    await unbalanced(mesh)
+    made = await mesh.proposal((await mesh.plan()).plan)
+    bare = replace(made, base_revision=0, nodes=tuple(replace(one, placement_digest=None) for one in made.nodes))
+    assert "node_digests" not in bare.document
+    assert read_proposal(bare.document) == bare
+    outcome = await mesh.execute(StorePlan(bare, CHANGE))
+    assert isinstance(outcome, PlanProposed)
+    await mesh.mark("node-b", status=NodeStatus.DRAINING)
+    back = await mesh.mark("node-b", status=NodeStatus.ACTIVE)
+    assert (await stale(mesh, outcome.plan)).node_conflicts == (StalePlanned("node-b", 1, 3, (), back.change),)
+
+
+async def test_a_node_that_was_registered_since_is_one_that_the_plan_did_not_find(mesh: PlannedMesh) -> None:
+    plan = (await mesh.plan_to_rescue(3)).plan
+    come = await mesh.register("gone")
+    assert (await stale(mesh, plan)).node_conflicts == (StalePlanned("gone", 0, 1, (), come.change),)
 
 
 async def test_everything_that_is_stale_is_told_at_once(mesh: PlannedMesh) -> None:

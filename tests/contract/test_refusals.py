@@ -77,6 +77,7 @@ async def test_a_plan_that_was_refused_names_its_namespaces(mesh: PlannedMesh) -
     stale, missing = await kept(mesh)
     assert (stale.kind, stale.outcome, stale.namespaces) == (ChangeKind.APPLY_PLAN, "StalePlan", (BILLING,))
     assert (stale.details["nodeIds"], stale.details["plan"]) == (["node-a"], {"id": plan.id})
+    assert stale.details["nodeConflicts"] == [{"name": "node-a", "expected": 1, "actual": 2}]
     assert (missing.outcome, missing.details["plans"], missing.namespaces) == ("NotFound", ["f" * 32], ())
 
 

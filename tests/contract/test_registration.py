@@ -8,6 +8,7 @@ import pytest
 
 from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.model.outcomes import BrokenRule, PolicyViolation
+from persistence.model.plans import PlanStatus
 from persistence.model.policy import NamespacePolicy, PolicyRule
 from persistence.model.records import NodeStatus
 from tests.support.mesh import BILLING, CHANGE, SEARCH, as_it_is, because, new, patch
@@ -102,7 +103,18 @@ async def test_a_rollback_brings_no_leader_back_that_is_gone(mesh: PlannedMesh) 
     change = (await mesh.update(patch(shard, owner_node_id="node-b", leader_id=None))).change
     await mesh.mark("node-c", status=NodeStatus.REMOVED)
     await mesh.configure(expected=1, policy=REQUIRED)
-    plan = (await mesh.roll_back(change_id=change.id)).plan
-    outcome = await mesh.ask_to_apply(plan)
-    assert isinstance(outcome, PolicyViolation)
-    assert [broken.actual for broken in outcome.violations] == ["node-c as leader, which is removed"]
+    assert (await mesh.apply((await mesh.roll_back(change_id=change.id)).plan)).plan.status is PlanStatus.APPLIED
+    restored = await mesh.shard("s1")
+    assert restored is not None
+    assert (restored.owner_node_id, restored.leader_id) == ("node-a", None)
+
+
+async def test_plans_give_owners_and_leaders_as_elsewhere(strict: PlannedMesh) -> None:
+    await strict.registered("node-c")
+    await strict.create(*(new(f"s{number}", "node-a", leader_id="node-c") for number in range(6)))
+    await strict.mark("node-c", status=NodeStatus.DRAINING)
+    await strict.mark("node-a", status=NodeStatus.DRAINING)
+    assert (await strict.apply((await strict.plan()).plan)).plan.status is PlanStatus.APPLIED
+    table = (await strict.table()).values()
+    assert {shard.owner_node_id for shard in table} == {"node-b"}
+    assert {shard.leader_id for shard in table} <= {"node-b", None}

@@ -68,7 +68,7 @@ def test_an_edit_of_the_settings_switches_the_strategy_of_a_running_server(
 
     file.write_text(LOCALITY)
     # The server logs when it has taken the edit over: nothing is waited for but that.
-    server.process.message_with("declares it: locality")
+    server.process.message_with("parameters.mode")
     switched = namespace(server)
     assert (switched["strategy"], switched["strategyParameters"], switched["version"]) == (
         "locality",

@@ -17,8 +17,9 @@ from typing import Any, Final
 import pytest
 
 from persistence.audit.checkpoints import Checkpoint
+from persistence.audit.entries import RefusalEntry
 from persistence.audit.export import CSV_COLUMNS, Csv, ExportFilter, JsonLines, line
-from persistence.audit.export_verification import NotAnExport, verify_lines
+from persistence.audit.export_verification import NotAnExport, verify_csv, verify_lines
 from persistence.postgres.audit.export import export
 from persistence.postgres.audit.verify import verify
 from persistence.postgres.compaction import PostgresRetention
@@ -205,3 +206,29 @@ async def test_a_table_for_people_has_a_line_for_everything(told_url: str) -> No
     assert {len(row) for row in rows} == {len(CSV_COLUMNS)}
     counts = [sum(row[0] == kind for row in rows) for kind in ("change", "row", "refusal")]
     assert counts == [manifest.changes, manifest.rows, manifest.refusals]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_cell_that_a_spreadsheet_would_run_begins_with_an_apostrophe(*, raw: bool) -> None:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    reason, actor = '=HYPERLINK("http://x")', "@SUM(1)"
+    entry = RefusalEntry(1, "UPDATE_SHARDS", actor, reason, "+1", ["a"], "POLICY", b"", "", "", 0, when, b"", b"")
+    (cells,) = csv.reader(io.StringIO(Csv(raw=raw).refusal(entry).decode()))
+    quote = "" if raw else "'"
+    assert cells[CSV_COLUMNS.index("reason")] == quote + reason
+    assert cells[CSV_COLUMNS.index("actor")] == quote + actor
+    assert cells[CSV_COLUMNS.index("change_ticket")] == f"{quote}+1"
+
+
+async def test_a_csv_is_held_against_its_manifest(told_url: str) -> None:
+    written: list[bytes] = []
+    manifest = await export(told_url, ExportFilter(), Csv(), written.append)
+    document = line(manifest.document(b"k" * 16))
+    intact = verify_csv(written, document, b"k" * 16, manifest.end)
+    assert (intact.findings.count, intact.changes, intact.rows) == (0, manifest.changes, manifest.rows)
+    assert verify_csv([*written, b"\n"], document).findings.count == 1
+    assert verify_csv(written, document, b"l" * 16).findings.count == 1
+    assert verify_csv(written, document, None, Checkpoint()).findings.count == 1
+    for none in (b"", b"[]", b"{}", b"null"):
+        with pytest.raises(NotAnExport):
+            verify_csv(written, none)

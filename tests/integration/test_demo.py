@@ -52,6 +52,15 @@ async def test_it_loads_with_a_history_that_adds_up(database_url: str) -> None:
         assert kinds[ChangeKind.REGISTER_NODE] == (await store.nodes.page(NodeFilter(), COUNTED)).total == 7
 
 
+async def test_a_store_that_has_it_all_is_left_alone() -> None:
+    """An earlier release told the story otherwise: nothing of it is asked for again, to be refused and recorded."""
+    store = memory_store()
+    await load_demo(store, CommandExecutor(store.unit_of_work), silent)
+    before = await Mesh(store).changes()
+    assert await load_demo(store, None, silent)  # type: ignore[arg-type]  # it is not written to
+    assert await Mesh(store).changes() == before
+
+
 async def test_a_plan_gives_its_newest_node_a_share_and_moves_little_else() -> None:
     store, strategies = memory_store(), Registry()
     writer = CommandExecutor(store.unit_of_work, strategies)

@@ -42,9 +42,9 @@ from persistence.model.outcomes import (
 )
 from persistence.model.plans import PlanStatus, RebalancePlan
 from persistence.model.queries import NodeFilter
-from persistence.model.records import AsOf, NodeStatus, ShardKey, ShardStatus
+from persistence.model.records import AsOf, MoveReason, NodeStatus, ShardKey, ShardStatus
 from persistence.planning.planner import PlacementImpossible
-from persistence.planning.proposal import Proposal
+from persistence.planning.proposal import Move, Proposal
 from persistence.ports import Store
 from persistence.postgres.store import open_store
 from persistence.service.rebalancer import PlanRequest
@@ -102,12 +102,20 @@ class Registered:
 
 @dataclass
 class Planned:
-    """A plan, and the configurations it was made of."""
+    """A plan, and what it was made of: the strategies of its namespaces, and the statuses of its nodes."""
 
     plan: RebalancePlan
     proposal: Proposal
-    configured: dict[str, int]
+    strategies: dict[str, str]
+    statuses: dict[str, NodeStatus]
     closed: bool = False
+
+
+def gone(moves: Sequence[Move]) -> set[str]:
+    """The nodes that were not registered when these moves were planned."""
+    owners = {move.from_node_id for move in moves if move.reason is MoveReason.OWNER_REMOVED}
+    leaders = {move.leader.from_node_id for move in moves if move.leader and move.reason is MoveReason.LEADER_REMOVED}
+    return owners | leaders
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -247,8 +255,10 @@ class StoreMachine(RuleBasedStateMachine):
         plan = outcome.plan
         assert outcome.replayed == (plan.id in self.plans)
         if not outcome.replayed:
-            versions = {name: self.configured[name] for name in plan.namespaces}
-            self.plans[plan.id] = Planned(plan, self.wait(self.mesh.proposal(plan)), versions)
+            proposal = self.wait(self.mesh.proposal(plan))
+            strategies = {name: self.strategies[name] for name in plan.namespaces}
+            statuses = {node.node_id: self.nodes[node.node_id].status for node in proposal.nodes}
+            self.plans[plan.id] = Planned(plan, proposal, strategies, statuses)
         if applies:
             self.apply_this(self.plans[plan.id])
 
@@ -267,10 +277,13 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         touched = {move.namespace for move in moves}
         namespaces = [
-            name for name, version in planned.configured.items() if name in touched and self.configured[name] != version
+            name
+            for name, strategy in planned.strategies.items()
+            if name in touched and self.strategies[name] != strategy
         ]
-        # A node that is not ACTIVE any more has another version too.
-        nodes = [node.node_id for node in planned.proposal.nodes if self.nodes[node.node_id].version != node.version]
+        # A node that is not ACTIVE any more has another status than a plan found that gives it shards.
+        nodes = [node_id for node_id, status in planned.statuses.items() if self.nodes[node_id].status is not status]
+        nodes += [node_id for node_id in self.nodes if node_id in gone(moves) and self.is_there(node_id)]
         if not moves:
             with pytest.raises(InvalidArgument, match="planId: has no moves"):
                 self.wait(self.mesh.ask_to_apply(planned.plan))
@@ -282,7 +295,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert isinstance(outcome, StalePlan)
             assert [stale.key for stale in outcome.shards] == shards
             assert all(stale.last_change is not None for stale in outcome.shards)
-            assert (list(outcome.namespaces), list(outcome.node_ids)) == (namespaces, nodes)
+            assert (list(outcome.namespaces), list(outcome.node_ids)) == (namespaces, sorted(nodes))
         else:
             assert isinstance(outcome, PlanApplied)
             planned.closed = True
@@ -308,6 +321,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def owned(self, node_id: str) -> int:
         return sum(life.alive and life.owner == node_id for life in self.lives.values())
+
+    def is_there(self, node_id: str) -> bool:
+        return self.nodes[node_id].status is not NodeStatus.REMOVED
 
     def led(self, node_id: str) -> int:
         return sum(shard.leader_id == node_id for shard in self.wait(self.mesh.table()).values())

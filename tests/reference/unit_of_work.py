@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,9 +14,10 @@ from persistence.errors import StoreError, TransientConflict
 from persistence.handlers.rules.policies import depending_on_time, limiting_moves
 from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, PlanProposed
 from persistence.model.plans import PlanKind, RebalancePlan
-from persistence.model.records import Change, Namespace, Node, NodeStatus, ShardKey
+from persistence.model.records import Change, ConfigurationChange, Namespace, Node, NodeStatus, ShardKey
 from persistence.planning import lifecycle
 from persistence.planning.lifecycle import is_limited
+from persistence.ports import CONFIGURATIONS
 from tests.reference.commit import committed
 from tests.reference.tables import Clock, Memory, Tables
 
@@ -95,6 +96,19 @@ class MemoryUnitOfWork:
         changes = reversed(self._tables.changes)
         return next((one for one in changes if one.configuration and one.configuration.node_id == node_id), None)
 
+    async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
+        return self._configured(version, lambda configuration: configuration.namespace == namespace)
+
+    async def node_changes(self, node_id: str, version: int) -> Sequence[Change]:
+        return self._configured(version, lambda configuration: configuration.node_id == node_id)
+
+    def _configured(self, version: int, of: Callable[[ConfigurationChange], bool]) -> Sequence[Change]:
+        return [
+            change
+            for change in reversed(self._tables.changes)
+            if (made := change.configuration) is not None and of(made) and made.current["version"] > version
+        ][:CONFIGURATIONS]
+
     async def barrier(self) -> None:
         """There is no copy that could lack what is read here."""
 
@@ -172,9 +186,13 @@ class MemoryGroup:
     async def limit(self, seconds: float) -> None:
         """Nothing waits here."""
 
-    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
+    async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
         names = list({key.namespace for key in shards})
-        self._state = await MemoryUnitOfWork(self._memory).read(ReadSet(namespaces=names, shards=shards))
+        reads = ReadSet(namespaces=names, nodes=sorted(node_ids), shards=shards)
+        state = await MemoryUnitOfWork(self._memory).read(reads)
+        required = any(one.policy.owners_must_be_registered for one in state.namespaces.values())
+        nodes_read = frozenset(node_ids if required else ())
+        self._state = replace(state, nodes=state.nodes if required else {}, nodes_read=nodes_read)
         return self._state
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -67,8 +67,8 @@ class _Held:
     async def limit(self, seconds: float) -> None:
         self.database.limits.append(seconds)
 
-    async def read(self, shards: Sequence[ShardKey]) -> ReadState:
-        state = await self.group.read(shards)
+    async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
+        state = await self.group.read(shards, node_ids)
         return replace(state, locked=frozenset(self.database.locked))
 
     async def commit(self, changes: Sequence[tuple[ReadSet, WriteSet]]) -> Sequence[Committed | StoreError]:
@@ -445,10 +445,10 @@ async def test_a_change_that_runs_out_of_time_while_its_group_is_read_is_not_wri
     reading, go_on = asyncio.Event(), asyncio.Event()
     read = _Held.read
 
-    async def slowly(self: _Held, shards: Sequence[ShardKey]) -> ReadState:
+    async def slowly(self: _Held, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
         reading.set()
         await go_on.wait()
-        return await read(self, shards)
+        return await read(self, shards, node_ids)
 
     monkeypatch.setattr(_Held, "read", slowly)
     with pytest.raises(StoreUnavailable):

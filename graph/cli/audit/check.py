@@ -43,7 +43,8 @@ def check(
 
     Tickets present and of the form asked for, plans approved by somebody else, moves within budgets, windows and
     freezes; and each shard where its strategy has it, unless a pin or a person decided otherwise. What was forced is
-    listed apart. Exit with 1 if a rule was broken. --json writes one document.
+    listed apart, and so are shards that no plan has moved yet to where they belong since nodes or parameters changed.
+    Exit with 1 if a rule was broken. --json writes one document.
     """
     from graph.server.composition import audit_unless_namespace, check_audit  # noqa: PLC0415 - clients need not load it
     from persistence.audit.compliance import CheckFilter  # noqa: PLC0415 - same
@@ -77,6 +78,8 @@ def _document(report: Report) -> dict[str, Any]:
         "shards": str(report.shards),
         "floor": str(report.floor),
         "overriddenShards": str(report.overridden),
+        "pendingShards": str(len(report.pending)),
+        "pending": list(map(_breach, report.pending)),
         "offences": list(map(_breach, report.breaches)),
         "forced": list(map(_breach, report.forced)),
     }
@@ -109,6 +112,11 @@ def _print(report: Report) -> None:
     if report.floor:
         print_status(
             f"Rows up to revision {report.floor} were compacted: of the moves before only the tickets were checked."
+        )
+    if report.pending:
+        print_status(
+            f"{pluralized(len(report.pending), 'shard')} to be moved since nodes, parameters or hints changed: no rule "
+            "is broken, a plan was not applied yet (omnirelay mesh rebalance plan). --json lists them."
         )
     if report.overridden:
         print_status(

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
+MANIFEST_SUFFIX: Final = ".manifest.json"
+"""Of the file beside a CSV."""
+
 _ATTEMPTS: Final = 3
 """Of writing a file, where a compaction takes away rows that were still to be read."""
 
@@ -45,6 +48,9 @@ _ATTEMPTS: Final = 3
 @click.option("--ticket", help="Only what was done or tried under this ticket.")
 @click.option("--out", type=_FILE, help="File to write; the standard output without it.")
 @click.option("--key-file", type=_FILE, help="Sign the manifest with the key in this file (HMAC-SHA256).")
+@click.option(
+    "--raw", is_flag=True, help="Keep cells as they are; else those that a spreadsheet would run begin with '."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON Lines, for programs.")
 @database_options
 def export(
@@ -57,6 +63,7 @@ def export(
     ticket: str | None,
     out: Path | None,
     key_file: Path | None,
+    raw: bool,
     as_json: bool,
     config: Path | None,
     data_dir: Path | None,
@@ -66,8 +73,8 @@ def export(
 
     The last line of JSON Lines is a manifest: how much there is, the SHA-256 of all lines before it, and the anchor of
     the chains' end. Of what a filter leaves out, what is needed to follow the chain stays in. `verify --file` and
-    docs/verify_audit.py verify the file without the store. The manifest of a CSV goes to a file beside it, or to the
-    standard error. --json is short for --format jsonl.
+    docs/verify_audit.py verify the file without the store. The manifest of a CSV goes to a file beside it, where
+    `verify --file` finds it, or to the standard error. --json is short for --format jsonl.
     """
     from graph.server.composition import audit_unless_namespace, export_audit  # noqa: PLC0415 - clients need not load it
     from persistence.audit.export import Csv, ExportFilter, JsonLines, line  # noqa: PLC0415 - same
@@ -87,7 +94,7 @@ def export(
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with _written(out) as write, progress_so_far("Exporting") as progress:
-                    manifest = await export_audit(url, where, JsonLines() if jsonl else Csv(), write, progress)
+                    manifest = await export_audit(url, where, JsonLines() if jsonl else Csv(raw=raw), write, progress)
                     if jsonl:
                         write(line(manifest.document(key)))
                     return manifest
@@ -103,7 +110,7 @@ def export(
 
     manifest = run_on_database(config, data_dir, database_url, work)
     if not jsonl and out is not None:
-        with _written(out.with_name(out.name + ".manifest.json")) as write:
+        with _written(out.with_name(out.name + MANIFEST_SUFFIX)) as write:
             write(line(manifest.document(key)))
     elif not jsonl:
         print_status(line(manifest.document(key)).decode().rstrip())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graph.cli.audit.export import read_key
+from graph.cli.audit.export import MANIFEST_SUFFIX, read_key
 from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
 from graph.cli.options import database_options
@@ -25,7 +25,9 @@ _LISTED = 50
 
 
 @click.command()
-@click.option("--file", "exported", type=_FILE, help="Verify an export in JSON Lines instead of a database.")
+@click.option(
+    "--file", "exported", type=_FILE, help="Verify an export instead of a database; beside a CSV its manifest must lie."
+)
 @click.option(
     "--since", "checkpoint", type=_FILE, help="Verify what came after this checkpoint, and that it still holds."
 )
@@ -87,10 +89,21 @@ def verify(
 
 
 def _verify_file(path: Path, key: bytes | None, anchor: Checkpoint | None) -> Verdict:
-    from persistence.audit.export_verification import NotAnExport, verify_lines  # noqa: PLC0415 - clients need not load it
+    from persistence.audit.export_verification import (  # noqa: PLC0415 - clients need not load it
+        NotAnExport,
+        verify_csv,
+        verify_lines,
+    )
 
+    manifest = path.with_name(path.name + MANIFEST_SUFFIX)
     try:
         with path.open("rb") as lines:
+            if manifest.is_file():
+                return verify_csv(lines, manifest.read_bytes(), key, anchor)
+            if path.suffix.lower() == ".csv":
+                raise Failure(
+                    Exit.INVALID, f"{path} cannot be verified without its manifest, {manifest}: it is not there."
+                )
             return verify_lines(lines, key, anchor)
     except OSError as error:
         raise Failure(Exit.INVALID, f"The export cannot be read: {error}.") from error

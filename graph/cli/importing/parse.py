@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NoReturn, TypeAlias
 from graph.cli.errors import Exit, Failure
 from graph.cli.output import listed, pluralized, printable
 from graph.client.records import Json
-from persistence.model.fields import capacity_problem, identifier_problem, locality_problem, quoted
+from persistence.model.fields import FORMULA, capacity_problem, identifier_problem, locality_problem, quoted
 from persistence.model.records import ShardKey, ShardStatus
 
 Format: TypeAlias = Literal["csv", "jsonl"]
@@ -146,11 +146,16 @@ def csv_values(
 
 def _fields(number: int, line: str, problems: Problems) -> list[str] | None:
     try:
-        return next(csv.reader([line], strict=True))
+        return [_as_it_was(field) for field in next(csv.reader([line], strict=True))]
     except csv.Error as error:
         what = "a quote is never closed" if str(error) == "unexpected end of data" else str(error)
         problems.add(number, None, f"is broken: {what}")
         return None
+
+
+def _as_it_was(field: str) -> str:
+    """Without the apostrophe that an export puts before what a spreadsheet would run; no field of a shard has one."""
+    return field[1:] if field.startswith("'") and field[1:].startswith(FORMULA) else field
 
 
 def _is_header(number: int, header: list[str], namespace: str | None, problems: Problems) -> bool:

@@ -4,7 +4,7 @@ import click
 
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
-from graph.cli.output import Field, format_time, listed, made_by, print_fields
+from graph.cli.output import Field, format_time, listed, made_by, print_fields, print_json_text
 from graph.cli.plans import all_option, named_plan, print_proposal, proposal_of, read_plan, summary
 from graph.client.address import Address
 from graph.client.records import Json
@@ -26,7 +26,7 @@ def show_plan(*, plan: str, everything: bool, server: Address, as_json: bool) ->
         found = read_plan(api, wanted)
     document = found["proposal"]["document"]
     if as_json:
-        click.echo(document)
+        print_json_text(document)
         return
     proposal = proposal_of(document)
     print_proposal(proposal, everything=everything)

@@ -70,12 +70,12 @@ def list_refusals(
     With --json JSON Lines: a refusal each, with what was asked for and what was answered.
     """
     where = filter_input(namespace, actor, ticket, since, until)
-    wanted = {name.casefold() for name in outcome}
+    outcomes = {name.casefold() for name in outcome}
     with ApiClient(server) as api:
         matching = (
             row
             for row in of_tickets(ticket, rows(api, "ListRefusals", {"filter": where}))
-            if not wanted or row["outcome"].casefold() in wanted
+            if not outcomes or row["outcome"].casefold() in outcomes
         )
         found = list(islice(matching, limit))
         more = next(matching, None) is not None

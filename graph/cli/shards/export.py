@@ -1,5 +1,6 @@
 """`omnirelay mesh shards export`."""
 
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -12,6 +13,7 @@ from graph.cli.points_in_time import PointInTime, as_of, as_of_option
 from graph.client.address import Address
 from graph.client.http import pages
 from graph.client.records import Json
+from persistence.model.fields import neutralized
 
 _COMMA: Final = ","
 
@@ -27,14 +29,18 @@ _COMMA: Final = ","
     show_default=True,
     help="Comma-separated values with a header, or JSON Lines.",
 )
+@click.option(
+    "--raw", is_flag=True, help="Keep cells as they are; else those that a spreadsheet would run begin with '."
+)
 @server_options
 def export_shards(
-    *, namespace: str | None, point: PointInTime | None, form: str, server: Address, as_json: bool
+    *, namespace: str | None, point: PointInTime | None, form: str, raw: bool, server: Address, as_json: bool
 ) -> None:
     """Write shards to stdout as a file that `import` takes, exact at one revision.
 
     --json is short for --format jsonl.
     """
+    cell = str if raw else neutralized
     jsonl = as_json or form == "jsonl"
     with ApiClient(server) as api:
         variables: Json = {"filter": {"namespace": namespace}}
@@ -46,15 +52,15 @@ def export_shards(
                 click.echo(_COMMA.join(COLUMNS))
             for shard in page["nodes"]:
                 row = {column: shard[column] for column in COLUMNS}
-                print_json(row) if jsonl else click.echo(_line(row))
+                print_json(row) if jsonl else click.echo(_line(row, cell))
             count += len(page["nodes"])
             revision = page["revision"]
     print_status(f"{pluralized(count, 'shard')} at revision {revision}.")
 
 
-def _line(row: Json) -> str:
+def _line(row: Json, cell: Callable[[str], str]) -> str:
     """No field needs quotes: identifiers, localities, numbers and states hold neither commas nor line breaks."""
-    return _COMMA.join("" if value is None else _written(value) for value in row.values())
+    return _COMMA.join("" if value is None else cell(_written(value)) for value in row.values())
 
 
 def _written(value: object) -> str:

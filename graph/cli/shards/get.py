@@ -31,7 +31,8 @@ def get_shard(*, namespace: str, shard: str, point: PointInTime | None, server: 
     if as_json:
         print_json({"shard": found, **changes})
     else:
-        print_fields([*shard_fields(found, changes["lastChange"]), ("placed by", made_by(changes["ownerChange"]))])
+        name, owner, *rest = shard_fields(found, changes["lastChange"])
+        print_fields([name, owner, ("placed by", made_by(changes["ownerChange"])), *rest])
 
 
 def _not_found(namespace: str, shard: str, *, past: bool) -> Failure:

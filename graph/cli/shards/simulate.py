@@ -9,7 +9,7 @@ import click
 from graph.cli.errors import ApiClient
 from graph.cli.lookups import require_nodes
 from graph.cli.options import KEY_VALUE, KeyValue, Parsed, as_map, server_options
-from graph.cli.output import printable
+from graph.cli.output import print_json_text, printable
 from graph.cli.plans import (
     PlanningOptions,
     all_option,
@@ -128,7 +128,7 @@ def simulate_rebalance(
         variables = {"input": given, "details": False}
         document = api.execute("SimulateRebalance", variables)["simulateRebalance"]["document"]
     if as_json:
-        click.echo(document)
+        print_json_text(document)
         return
     proposal = proposal_of(document)
     print_proposal(proposal, everything=everything)

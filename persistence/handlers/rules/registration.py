@@ -14,6 +14,8 @@ from persistence.model.records import DiffKind, NodeStatus
 def unregistered(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
     """Owners and leaders that the change gives to shards of a namespace that requires it, and that are not registered,
     or removed. What is so already is left alone."""
+    if not any(namespace.policy.owners_must_be_registered for namespace in state.namespaces.values()):
+        return
     nodes = {**state.nodes, **({} if state.inputs is None else state.inputs.nodes)}
     for write in writes:
         if write.kind is DiffKind.DELETED or not state.namespaces[write.key.namespace].policy.owners_must_be_registered:

@@ -83,16 +83,18 @@ def _check_places(
             report.overridden += 1
         elif move.changes_owner and owned is not None:
             where_it_is = f"on {move.from_node_id} ({move.reason})"
-            _add(report, where, _breach(OwnerRule.PLACEMENT, move, owned, where_it_is, f"on {move.to_node_id}"))
+            breach = _breach(OwnerRule.PLACEMENT, move, owned, where_it_is, f"on {move.to_node_id}")
+            _add(report, where, breach, is_pending=checker.is_pending(move.key, owned))
         if move.leader is not None and led is not None and (unfit := _unfit(move, nodes)) is not None:
             leader = move.leader.to_node_id or "no node"
             actual = f"led by {move.leader.from_node_id}, which {unfit}"
-            _add(report, where, _breach(OwnerRule.LEADER, move, led, actual, f"led by {leader}"))
+            breach = _breach(OwnerRule.LEADER, move, led, actual, f"led by {leader}")
+            _add(report, where, breach, is_pending=checker.have_nodes_changed_since(led))
 
 
-def _add(report: Report, where: CheckFilter, breach: RuleBreach) -> None:
+def _add(report: Report, where: CheckFilter, breach: RuleBreach, *, is_pending: bool) -> None:
     if where.selects(breach):
-        report.add(breach)
+        report.pending.append(breach) if is_pending else report.add(breach)
 
 
 def _breach(rule: OwnerRule, move: Move, decision: OwnerDecision, actual: str, allowed: str) -> RuleBreach:

@@ -211,3 +211,15 @@ def test_half_an_export_on_the_standard_output_is_said_to_be_one(
     assert answer.exit == Exit.UNAVAILABLE
     assert "What was written is not a whole export: history was compacted" in answer.err
     assert standard.stdout.buffer.getvalue() == b"half of one"
+
+
+def test_a_csv_is_verified_with_the_manifest_beside_it(database: str, tmp_path: Path) -> None:
+    out = tmp_path / "audit.csv"
+    assert audit("export", database, "--format", "csv", "--out", out).exit == Exit.OK
+    verified = omnirelay("mesh", "audit", "verify", "--file", out)
+    assert (verified.exit, "Verified " in verified.err) == (Exit.OK, True), verified
+    out.write_bytes(out.read_bytes().replace(b"billing", b"biling"))
+    assert omnirelay("mesh", "audit", "verify", "--file", out).exit == Exit.NO
+    (tmp_path / "audit.csv.manifest.json").unlink()
+    alone = omnirelay("mesh", "audit", "verify", "--file", out)
+    assert (alone.exit, "without its manifest" in alone.err) == (Exit.INVALID, True)

@@ -277,7 +277,7 @@ def test_without_a_server_it_says_how_to_get_one(server: MeshServer) -> None:
 def test_a_server_of_something_else_is_told_apart(server: MeshServer) -> None:
     answer = omnirelay("mesh", "shards", "list", "--server", f"{server.url}/elsewhere")
     assert answer.exit == Exit.UNAVAILABLE
-    assert f"{server.url}/elsewhere/graphql answered with HTTP 404, not with GraphQL." in answer.err
+    assert f"{server.url}/elsewhere/graphql answered with HTTP 404, not with GraphQL" in answer.err
 
 
 @pytest.mark.usefixtures("orders")

@@ -278,3 +278,14 @@ def test_an_owner_that_may_be_a_slip_is_warned_of(orders: MeshServer) -> None:
     orders.run(orders.mesh.execute(RegisterNode("node-eu-1", CHANGE)))
     answer = set_shard("s1", "--expected-version", 1, "--owner", "node-ue-1", "--leader", "node-eu-1")
     assert (answer.exit, answer.err) == (Exit.OK, "Warning: node-ue-1 is not registered; did you mean node-eu-1?\n")
+
+
+def test_a_refusal_is_json_too(orders: MeshServer) -> None:
+    orders.run(orders.mesh.configure("orders", expected=1, policy=NamespacePolicy(ticket_required=True)))
+    refused = set_shard("s1", "--expected-version", 1, "--owner", "node-2", "--json")
+    assert (refused.exit, refused.document["__typename"]) == (Exit.REFUSED, "PolicyViolation")
+    assert [violation["rule"] for violation in refused.document["violations"]] == ["TICKET_REQUIRED"]
+    stale = set_shard("s1", "--expected-version", 7, "--owner", "node-2", "--ticket", "CHG-1", "--json")
+    assert (stale.exit, stale.document["__typename"]) == (Exit.REFUSED, "VersionConflict")
+    assert stale.document["conflicts"][0]["actualVersion"] == "1"
+    assert stale.err.startswith("Refused: ")

@@ -144,3 +144,17 @@ async def test_changes_are_found_by_node_text_and_force(api: Api, mesh: Mesh) ->
     assert await found('search: "chg-1", kinds: [REGISTER_NODE]') == ["Drain it for INC-7"]
     assert await found("forced: true") == []
     assert len(await found('forced: false, namespace: "billing"')) == 1
+
+
+async def test_one_change_is_read_by_its_id(api: Api, mesh: Mesh) -> None:
+    for number in range(3):
+        await mesh.execute(RegisterNode(f"node-{number}", because(f"node {number}")))
+
+    async def reason(change_id: str) -> str | None:
+        found = await api.field(f'{{ change(id: "{change_id}") {{ id reason }} }}')
+        return None if found is None else found["reason"]
+
+    newest = len(await mesh.changes())
+    assert [await reason(str(newest - back)) for back in range(3)] == ["node 2", "node 1", "node 0"]
+    assert await reason(str(newest + 1)) is None
+    assert await reason("0") is None

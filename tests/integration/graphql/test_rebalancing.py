@@ -238,8 +238,19 @@ async def test_a_plan_does_not_fit_once_its_namespace_or_a_node_is_another(api: 
     await marked(api, target, "CORDONED")
     stale = await change(api, "ApplyPlan", planId=plan["id"])
     assert (stale["conflicts"], stale["namespaces"], stale["nodeIds"]) == ([], ["billing"], [target])
-    assert stale["message"].endswith(
-        f"reconfigured since: namespace billing; not ACTIVE any more: node {target}; make a new plan"
+    space, node = stale["namespaceConflicts"][0], stale["nodeConflicts"][0]
+    assert (space["name"], space["expectedVersion"], space["actualVersion"]) == ("billing", "1", "2")
+    assert space["changedFields"] == [{"name": "strategy", "previous": "rendezvous", "current": "ring"}]
+    assert (node["nodeId"], node["expectedVersion"], node["actualVersion"]) == (target, "1", "2")
+    assert node["changedFields"] == [{"name": "status", "previous": "ACTIVE", "current": "CORDONED"}]
+    by = [
+        f"by alice in change {one['lastChange']['id']} at {one['lastChange']['committedAt']}" for one in (space, node)
+    ]
+    assert stale["message"] == (
+        f"plan {plan['id']} does not fit any more: "
+        f"namespace billing is at version 2, not 1: strategy rendezvous -> ring, {by[0]} (CHG-42: drain node-1); "
+        f"node {target} is at version 2, not 1: status ACTIVE -> CORDONED, {by[1]} (CHG-42: drain node-1); "
+        "make a new plan"
     )
 
 

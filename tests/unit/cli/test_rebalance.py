@@ -112,17 +112,49 @@ def test_a_stale_plan_lists_what_has_changed_by_whom_and_how_to_plan_again(monke
             for version in ("2", "0")
         ],
         "namespaces": ["orders"],
-        "nodeIds": ["node-2"],
+        "nodeIds": ["node-2", "node-3"],
+        "namespaceConflicts": [
+            {
+                "name": "orders",
+                "expectedVersion": "1",
+                "actualVersion": "4",
+                "changedFields": [
+                    {"name": "strategy", "previous": "ring", "current": "rendezvous"},
+                    {"name": "strategyParameters", "previous": {"virtualNodes": 100}, "current": {}},
+                ],
+                "lastChange": CHANGE,
+            }
+        ],
+        "nodeConflicts": [
+            {
+                "nodeId": "node-2",
+                "expectedVersion": "2",
+                "actualVersion": "3",
+                "changedFields": [{"name": "weight", "previous": 1, "current": 2}],
+                "lastChange": CHANGE,
+            },
+            {
+                "nodeId": "node-3",
+                "expectedVersion": "2",
+                "actualVersion": "0",
+                "changedFields": [],
+                "lastChange": None,
+            },
+        ],
     }
     Script(RebalancePlan={"rebalancePlan": plan(MADE)}, ApplyPlan={"applyPlan": stale}).install(monkeypatch)
     answer = omnirelay("mesh", "rebalance", "apply", MADE.id, *WHY)
     assert (answer.exit, answer.out) == (Exit.REFUSED, "")
     assert answer.err.splitlines() == [
         "Refused: it does not fit any more.",
-        "  orders/s001 is at version 2, not 1: by ops at 2026-01-31T09:30:00Z (vacate)",
-        "  orders/s001 is gone: by ops at 2026-01-31T09:30:00Z (vacate)",
-        "  namespace orders was reconfigured",
-        "  node node-2 is not ACTIVE any more",
+        "  orders/s001 is at version 2, not 1: by ops at 2026-01-31T09:30:00Z (vacate), change 9",
+        "  orders/s001 is gone: by ops at 2026-01-31T09:30:00Z (vacate), change 9",
+        (
+            "  namespace orders is at version 4, not 1: strategy ring -> rendezvous, strategyParameters "
+            '{"virtualNodes": 100} -> {}, by ops at 2026-01-31T09:30:00Z (vacate), change 9'
+        ),
+        "  node node-2 is at version 3, not 2: weight 1 -> 2, by ops at 2026-01-31T09:30:00Z (vacate), change 9",
+        "  node node-3 is gone",
         "Nothing was moved. Plan again, and apply what comes out:",
         "  omnirelay mesh rebalance plan --namespace orders --reason vacate --actor ops",
     ]
@@ -130,7 +162,8 @@ def test_a_stale_plan_lists_what_has_changed_by_whom_and_how_to_plan_again(monke
 
 def test_a_plan_of_many_namespaces_is_made_again_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     many = plan(MADE, namespaces=[f"n{number}" for number in range(11)])
-    stale = {"__typename": "StalePlan", "message": "no", "plan": many, "conflicts": [], "namespaces": [], "nodeIds": []}
+    stale = {"__typename": "StalePlan", "message": "no", "plan": many, "conflicts": []}
+    stale |= {key: [] for key in ("namespaces", "nodeIds", "namespaceConflicts", "nodeConflicts")}
     Script(RebalancePlan={"rebalancePlan": many}, ApplyPlan={"applyPlan": stale}).install(monkeypatch)
     answer = omnirelay("mesh", "rebalance", "apply", MADE.id, *WHY)
     assert answer.err.splitlines()[-1] == "  omnirelay mesh rebalance plan --reason vacate --actor ops"

@@ -9,7 +9,7 @@ import pytest
 
 from persistence.model.records import MoveReason, NodeStatus
 from persistence.planning.planner import PlacementImpossible, propose
-from persistence.planning.proposal import NodeLoad, PlannedNamespace, PlannedNode, Proposal
+from persistence.planning.proposal import NodeLoad, PlannedNamespace, PlannedNode, Proposal, placement_digest
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
 from strategies.model import Node, Shard
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
@@ -208,7 +208,9 @@ def test_a_plan_names_the_nodes_its_moves_rely_on() -> None:
     ]
     placed = [*shards(9), shard("t", "gone"), shard("u", "down")]
     proposal = planned(snapshot(there, placed))
-    assert proposal.nodes == (PlannedNode("down", 1), PlannedNode("node-a", 3), PlannedNode("node-b", 5))
+    a, b, _, down = there
+    assert proposal.nodes == tuple(PlannedNode(one.node_id, one.version, placement_digest(one)) for one in (down, a, b))
+    assert [one.version for one in proposal.nodes] == [1, 3, 5]
     assert planned(snapshot(there, placed), max_moves=1).nodes[-1] in proposal.nodes
     assert len(planned(snapshot(there, placed), max_moves=1).nodes) == 1
 

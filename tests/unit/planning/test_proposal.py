@@ -21,7 +21,7 @@ EVERYTHING = replace(
         loads=4,
         violations=(PINNED, UNPLACED),
     ),
-    nodes=(PlannedNode("node-1", 4), PlannedNode("node-2", 1)),
+    nodes=(PlannedNode("node-1", 4, "e" * 32), PlannedNode("node-2", 1)),
 )
 
 
