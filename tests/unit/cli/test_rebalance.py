@@ -108,6 +108,7 @@ def test_a_stale_plan_lists_what_has_changed_by_whom_and_how_to_plan_again(monke
                 "actualVersion": version,
                 "current": None,
                 "lastChange": CHANGE,
+                "changedFields": ["leaderId"],
             }
             for version in ("2", "0")
         ],
@@ -147,7 +148,7 @@ def test_a_stale_plan_lists_what_has_changed_by_whom_and_how_to_plan_again(monke
     assert (answer.exit, answer.out) == (Exit.REFUSED, "")
     assert answer.err.splitlines() == [
         "Refused: it does not fit any more.",
-        "  orders/s001 is at version 2, not 1: by ops at 2026-01-31T09:30:00Z (vacate), change 9",
+        "  orders/s001 is at version 2, not 1 (leaderId): by ops at 2026-01-31T09:30:00Z (vacate), change 9",
         "  orders/s001 is gone: by ops at 2026-01-31T09:30:00Z (vacate), change 9",
         (
             "  namespace orders is at version 4, not 1: strategy ring -> rendezvous, strategyParameters "
