@@ -42,7 +42,7 @@ test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k f
 
 soak: .venv/installed-dev ## run at full length the tests that make test runs shorter
 	TESTS_AT_LENGTH=1 $(BIN)/pytest -o timeout=1800 tests/integration/test_concurrent_writers.py \
-		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
+		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py tests/property/test_plan_waves.py \
 		tests/property/test_prepared.py tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
 		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/integration/test_every_filter.py \
 		tests/e2e/test_database_faults.py tests/hyperscale tests/fuzz $(ARGS)

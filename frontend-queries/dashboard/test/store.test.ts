@@ -85,6 +85,16 @@ test("what is listed backwards is in order beside what came live", () => {
   expect(log.rows.map(({ id }) => id)).toEqual(["first", "second", "live"]);
 });
 
+test("what is cleared may come again", () => {
+  const log = new ChangeLog();
+  const first = diff(9, null, shard("a", "n1", 9));
+  log.addDiffs([first]);
+  log.clear();
+  expect(log.rows).toEqual([]);
+  log.addDiffs([first]);
+  expect(log.rows).toHaveLength(1);
+});
+
 test("no more than 5,000 diffs are kept, the newest", () => {
   const log = new ChangeLog();
   for (let each = 1; each <= 6_000; each += 1) log.addDiffs([diff(each, null, shard(`s${each}`, "n1", each), `c${each}`)]);

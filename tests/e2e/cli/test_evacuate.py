@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from graph.cli.errors import Exit
-from persistence.model.policy import FreezeWindow, NamespacePolicy
+from persistence.model.policy import NamespacePolicy
 from persistence.model.records import Change, ChangeKind
 from tests.support.command_line import Answer, omnirelay, started
 from tests.support.mesh import because, patch

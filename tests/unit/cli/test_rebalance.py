@@ -62,7 +62,8 @@ def test_a_plan_ends_with_the_command_that_applies_it(monkeypatch: pytest.Monkey
     answer = omnirelay("mesh", "rebalance", "plan", *WHY)
     assert answer.exit == Exit.OK
     assert answer.out.endswith("2 of 100 shards move (2 %): 2 OWNER_DRAINING.\n")
-    assert answer.err.splitlines()[-1] == f"  omnirelay mesh rebalance apply {MADE.id} --wave-size 1000 --reason vacate --actor ops"
+    apply = f"  omnirelay mesh rebalance apply {MADE.id} --wave-size 1000 --reason vacate --actor ops"
+    assert answer.err.splitlines()[-1] == apply
 
 
 def test_a_plan_in_json_is_the_document_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +124,7 @@ def test_a_stale_plan_lists_what_has_changed_by_whom_and_how_to_plan_again(monke
                 "actualVersion": version,
                 "current": None,
                 "lastChange": CHANGE,
+                "changedFields": ["leaderId"],
             }
             for version in ("2", "0")
         ],
@@ -162,7 +164,7 @@ def test_a_stale_plan_lists_what_has_changed_by_whom_and_how_to_plan_again(monke
     assert (answer.exit, answer.out) == (Exit.REFUSED, "")
     assert answer.err.splitlines() == [
         "Refused: it does not fit any more.",
-        "  orders/s001 is at version 2, not 1: by ops at 2026-01-31T09:30:00Z (vacate), change 9",
+        "  orders/s001 is at version 2, not 1 (leaderId): by ops at 2026-01-31T09:30:00Z (vacate), change 9",
         "  orders/s001 is gone: by ops at 2026-01-31T09:30:00Z (vacate), change 9",
         (
             "  namespace orders is at version 4, not 1: strategy ring -> rendezvous, strategyParameters "
