@@ -152,7 +152,7 @@ class Metrics:
         )
         self.document_bytes = Gauge(
             "omnirelay_kept_documents_bytes",
-            "Memory of the documents that are remembered, with their plans, estimated; trusted ones are not among them.",
+            "Memory of the documents that are remembered, with their plans, estimated; without trusted ones.",
             registry=self.registry,
         )
         self.record_bytes = Gauge(
