@@ -304,10 +304,9 @@ def test_a_server_of_something_else_is_told_apart(server: MeshServer) -> None:
 )
 def test_a_namespace_that_does_not_exist_is_not_found(command: list[str]) -> None:
     answer = omnirelay("mesh", *command)
-    assert (answer.exit, answer.out, answer.err) == (
-        Exit.NOT_FOUND,
-        "",
-        "There is no namespace ordrs.\n"
-        "Did you mean orders?\n"
-        "What namespaces there are: omnirelay mesh namespaces list\n",
-    )
+    assert (answer.exit, answer.out) == (Exit.NOT_FOUND, "")
+    assert answer.err.splitlines() == [
+        "There is no namespace ordrs.",
+        "Did you mean orders?",
+        "What namespaces there are: omnirelay mesh namespaces list",
+    ]
