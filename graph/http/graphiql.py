@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from graph.http.dashboard import accepted_encodings
+from graph.http.requests import accepted_encodings
 from graph.operations import operation
 
 _ASSETS: Final = Path(__file__).parent / "graphiql_assets"
