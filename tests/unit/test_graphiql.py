@@ -145,7 +145,8 @@ def test_a_tab_can_be_run_with_its_variables(tab: Tab) -> None:
     assert graphql.validate(schema, document) == []
     (definition,) = (each for each in document.definitions if isinstance(each, graphql.OperationDefinitionNode))
     variables = variables_of(tab)
-    known = {each.variable.name.value for each in definition.variable_definitions}
+    declared = definition.variable_definitions or ()
+    known = {each.variable.name.value for each in declared}
     assert variables.keys() <= known
-    read = graphql.get_variable_values(schema, definition.variable_definitions, variables)
+    read = graphql.get_variable_values(schema, declared, variables)
     assert not isinstance(read, list), read
