@@ -19,6 +19,7 @@ from graph.client.errors import (
     ProtocolBroken,
     ServerUnreachable,
 )
+from graph.client.http import proxy_note
 
 
 def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
@@ -133,6 +134,25 @@ def test_many_conflicts_are_listed_up_to_twenty() -> None:
 
 
 NOWHERE = read_address("http://127.0.0.1:1")
+
+
+def test_the_password_in_an_address_is_not_in_messages() -> None:
+    address = read_address("http://ops:s3cret@127.0.0.1:1/base")
+    for message in (
+        str(ServerUnreachable(address, "refused")),
+        str(NotGraphQL(address, 404)),
+        str(NotGraphQL(address, 404, url=address.socket)),
+    ):
+        assert "s3cret" not in message
+        assert "//ops:***@127.0.0.1:1/base" in message
+    assert "s3cret" in address.graphql
+
+
+@pytest.mark.parametrize("proxy", ["http://ops:s3cret@127.0.0.1:1", "ops:s3cret@127.0.0.1:1"])
+def test_the_password_of_a_proxy_is_not_in_messages(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    note = proxy_note(read_address("http://mesh.example"))
+    assert note == f" (through the proxy {proxy.replace('s3cret', '***')}, which the environment names)"
 
 
 @pytest.mark.parametrize(
