@@ -98,6 +98,7 @@ def test_every_refusal_has_an_exit_code(kind: str, expected: Exit) -> None:
         ("zones[0] no node is in zone 'x'", "Refused: --zone no node is in zone 'x'."),
         ("onlyReasons must name at least one", "Refused: --only must name at least one."),
         ("vacate names node-1 (ACTIVE)", "Refused: --vacate names node-1 (ACTIVE)."),
+        ("changeId changed no shard", "Refused: --of-change changed no shard."),
         ("zonesX is no field", "Refused: zonesX is no field."),
     ],
 )
