@@ -17,7 +17,10 @@ from tests.support.replicas import ON_A_REPLICA_TOO
 pytestmark = ON_A_REPLICA_TOO
 
 # Ids that a locale would sort in another order than their bytes, or that a pattern would mistake for another.
-IDS: Final = ("a-1", "a.1", "a1", "a_1", "ab1", "A1", "B", "b")
+IDS: Final = (
+    *("a-1", "a.1", "a1", "a_1", "ab1", "A1", "B", "b"),
+    *("index[3]", "index[3]/1", "__offsets-7", ".kibana+=@x", "-9223372036854775808"),
+)
 FILTERS: Final[dict[str, tuple[ShardFilter, Callable[[Shard], bool]]]] = {
     "everything": (ShardFilter(), lambda _: True),
     "namespace": (ShardFilter(namespace=SEARCH), lambda shard: shard.namespace == SEARCH),
