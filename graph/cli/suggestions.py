@@ -12,12 +12,16 @@ _TAKEN_OVER: Final = ("reason", "ticket", "actor", "server", "context", "token_f
 def suggest_retry(**changed: object) -> str:
     """The command under way, ready for a shell, with some of its values changed or added; null leaves one out."""
     context = click.get_current_context()
-    words = context.command_path.split()
+    options: list[str] = []
+    arguments: list[str] = []
     for parameter in context.command.params:
         name = str(parameter.name)
         if name in changed or _typed(context, name):
+            words = options if isinstance(parameter, click.Option) else arguments
             words += _words(parameter, changed.get(name, context.params[name]))
-    return shlex.join(words)
+    if any(argument.startswith("-") for argument in arguments):  # an id that would be taken for an option
+        options, arguments = [], [*options, "--", *arguments]
+    return shlex.join([*context.command_path.split(), *arguments, *options])
 
 
 def suggest_next(path: str, *words: str) -> str:

@@ -22,6 +22,7 @@ THERE_ARE: Final = f"there are {COLUMNS.replace(',', ', ')}"
 NO_IDENTIFIER: Final = (
     "is not an identifier: letters, digits and . _ : - @ / + = [ ], beginning with a letter, a digit or . _ -"
 )
+NO_NAME: Final = "is not a name: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
 NO_LOCALITY: Final = "is not a locality: write 'region', 'region/zone', 'zone:x' or 'region:x'"
 
 
@@ -184,8 +185,7 @@ def test_an_unclosed_quote_hides_no_line_after_it() -> None:
          "line 1, shardId: is a number that is too long"),
         ('{"namespace":7,"shardId":"s","ownerNodeId":"n"}', "line 1, namespace: must be a string, not '7'"),
         ('{"namespace":"a/b","shardId":"s","ownerNodeId":"n"}',
-         "line 1, namespace: 'a/b' is not a name: letters, digits, '.', '_', ':' and '-', beginning with a letter or "
-         "digit"),
+         f"line 1, namespace: 'a/b' {NO_NAME}"),
         ('{"namespace":"o","shardId":"s"}', "line 1, ownerNodeId: is missing"),
         ('{"shardId":"s","ownerNodeId":"n"}', "line 1, namespace: is missing"),
         ('{"namespace":"o","shardId":"s","ownerNodeId":"n","status":"GONE"}',
