@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak fuzz poolers chaos siege failover governance linearizability clients \
-	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check browser lock vendor-graphiql
+	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check browser screenshots lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ test: .venv/installed-dev ## run all tests on an embedded PostgreSQL (ARGS="-k f
 
 soak: .venv/installed-dev ## run at full length the tests that make test runs shorter
 	TESTS_AT_LENGTH=1 $(BIN)/pytest -o timeout=1800 tests/integration/test_concurrent_writers.py \
-		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py \
+		tests/e2e/test_postgres_killed.py tests/chaos/test_chaos.py tests/governance tests/linearizability tests/property/test_placement_laws.py tests/property/test_plan_waves.py \
 		tests/property/test_prepared.py tests/property/test_second_opinion.py tests/property/test_store_machine.py tests/property/test_time_travel.py \
 		tests/integration/test_policies.py tests/integration/test_absent_shards.py tests/integration/test_every_filter.py \
 		tests/e2e/test_database_faults.py tests/hyperscale tests/fuzz $(ARGS)
@@ -142,6 +142,9 @@ dashboard-check: .npm/frontend-queries ## build the dashboard elsewhere, and com
 
 browser: .venv/installed .npm/tests/browser ## drive the pages in a headless Chromium (needs Node >= 20.19, Debian's chromium)
 	@cd tests/browser && node --test --test-concurrency=1 --test-reporter=spec $(or $(ARGS),*.test.mjs)
+
+screenshots: .venv/installed .npm/tests/browser ## take the pictures of the dashboard in docs/images anew (needs Node >= 20.19, Debian's chromium)
+	@cd tests/browser && node screenshots.mjs
 
 # What builds the project is locked too, so that installing it fetches nothing more: build-system.requires, and
 # editables, which hatchling asks for when the installation is an editable one.

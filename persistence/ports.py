@@ -98,6 +98,11 @@ class UnitOfWork(Protocol):
         """The newest change of a node."""
         ...
 
+    async def changed_fields(self, since: Mapping[ShardKey, int]) -> Mapping[ShardKey, Sequence[str]]:
+        """The fields of these shards that changes after these versions changed, by their public names; of very many
+        changes the newest."""
+        ...
+
     async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
         """The changes of a namespace's configuration after that version, newest first; of very many the newest."""
         ...

@@ -54,6 +54,22 @@ class Bounds:
             return [total + 1] * len(nodes)
         return load_bounds(total, nodes, self.max_load_percent)
 
+    def excess(self, count: int, load: int, largest: int, bound: int) -> str | None:
+        """What a node holds too much: so many shards with a load in all, the `largest` of which has that size, where
+        the node is full at `bound`. Null if it is within the bounds.
+
+        The last shard that a node is given may take it past its bound, and it may be any of them. So a load is too
+        much where even without its largest shard the node would have been full.
+        """
+        wrong = []
+        if self.max_shards is not None and count > self.max_shards:
+            wrong.append(f"{_shards(count)}, above {self.count_name}")
+        if count and load - largest >= bound:
+            held = f"a load of {_capacity(load)}" if self.by_capacity else _shards(count)
+            limit = _capacity(bound) if self.by_capacity else f"{bound:,}"
+            wrong.append(f"{held}, above its bound of {limit} ({self.load_name})")
+        return f"{', and '.join(wrong)}" if wrong else None
+
 
 def sizes(capacities: Capacities) -> list[int]:
     """Each capacity in millionths: 1 to 2^52.
@@ -75,28 +91,22 @@ def most_of(total: int, nodes: Sequence[Node], bounds: Bounds) -> list[int]:
 
 def load_bounds(total: int, nodes: Sequence[Node], percent: int) -> list[int]:
     """Each node's share of `total` by weight, times `percent`, rounded up; at least 1."""
-    whole = 100 * sum(node.weight for node in nodes)
-    return [max(1, -(-total * node.weight * percent // whole)) for node in nodes]
+    whole = sum(node.weight for node in nodes)
+    return [load_bound(total, node.weight, whole, percent) for node in nodes]
+
+
+def load_bound(total: int, weight: int, whole: int, percent: int) -> int:
+    """As `load_bounds`, for one node of that weight, where all weigh `whole`."""
+    return max(1, -(-total * weight * percent // (100 * whole)))
 
 
 def exceeded(nodes: Sequence[Node], held: Mapping[str, Sequence[float]], bounds: Bounds) -> Iterator[tuple[str, str]]:
-    """(node id, message) of each node that holds more than placing may leave it with, from the capacities it holds.
-
-    The last shard that a node is given may take it past its bound, and it may be any of them. So a load is too much
-    where even without its largest shard the node would have been full.
-    """
+    """(node id, message) of each node that holds more than placing may leave it with, from the capacities it holds."""
     sizes_of = [bounds.sizes(held.get(node.node_id, ())) for node in nodes]
     full_at = bounds.full_at(sum(map(sum, sizes_of)), nodes)
     for node, own, bound in zip(nodes, sizes_of, full_at, strict=True):
-        wrong = []
-        if bounds.max_shards is not None and len(own) > bounds.max_shards:
-            wrong.append(f"{_shards(len(own))}, above {bounds.count_name}")
-        if own and sum(own) - max(own) >= bound:
-            load = f"a load of {_capacity(sum(own))}" if bounds.by_capacity else _shards(len(own))
-            limit = _capacity(bound) if bounds.by_capacity else f"{bound:,}"
-            wrong.append(f"{load}, above its bound of {limit} ({bounds.load_name})")
-        if wrong:
-            yield node.node_id, f"{node.node_id} holds {', and '.join(wrong)}"
+        if excess := bounds.excess(len(own), sum(own), max(own, default=0), bound):
+            yield node.node_id, f"{node.node_id} holds {excess}"
 
 
 def _shards(count: int) -> str:

@@ -253,7 +253,9 @@ def _stale(conflict: Json, *, numbered: bool = False) -> str:
     by = f": by {made_by(change)}{number}" if change else ""
     if conflict["actualVersion"] == "0":
         return f"{name} is gone{by}"
-    return f"{name} is at version {conflict['actualVersion']}, not {conflict['expectedVersion']}{by}"
+    fields = ", ".join(conflict.get("changedFields", ()))
+    at = f"{name} is at version {conflict['actualVersion']}, not {conflict['expectedVersion']}"
+    return f"{at} ({fields}){by}" if fields else f"{at}{by}"
 
 
 def _violation(violation: Json) -> str:

@@ -20,11 +20,9 @@ from graph.cli.output import (
     made_by,
     pluralized,
     print_json_text,
-    print_status,
     print_table,
     printable,
 )
-from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json
@@ -43,6 +41,7 @@ from persistence.planning.proposal import (
     read_proposal,
 )
 from persistence.planning.scope import PlanScope
+from persistence.planning.waves import loads_with_peaks
 from strategies.parameters import MAX_THRESHOLD
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,7 +64,7 @@ _MOVES: Final = ("SHARD", "VERSION", "OWNER", "MOVE REASON")
 
 _NAMESPACES: Final = ("NAMESPACE", "STRATEGY", "SHARDS", "MOVED", "MOVED %")
 
-_LOADS: Final = ("NODE", "SHARDS", "CAPACITY", "LOAD (= kept, + gained, - lost)")
+_LOADS: Final = ("NODE", "SHARDS", "PEAK", "CAPACITY", "LOAD (= kept, + gained, - lost)")
 
 _VIOLATIONS: Final = ("PROBLEM", "ABOUT", "NODE", "WHY")
 
@@ -227,11 +226,6 @@ def print_planned(plan: Json, *, everything: bool, as_json: bool) -> Proposal:
     return proposal
 
 
-def print_how_to_apply(plan: Json) -> None:
-    print_status(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
-    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', plan['id'])}")
-
-
 def print_proposal(proposal: Proposal, *, everything: bool) -> None:
     """Tables with a blank line after each; none without rows. What it is narrowed to comes first."""
     if proposal.scope is not None:
@@ -244,7 +238,7 @@ def print_proposal(proposal: Proposal, *, everything: bool) -> None:
         print_table(_NAMESPACES, [_namespace_cells(namespace) for namespace in proposal.namespaces])
         click.echo()
     if proposal.moves:
-        print_loads(proposal.loads, everything=everything)
+        print_loads(loads_with_peaks(proposal), everything=everything)
         click.echo()
     if proposal.violations:
         print_violations(proposal.violations, everything=everything)
@@ -268,7 +262,7 @@ def _scope(scope: PlanScope) -> str:
 
 
 def print_moves(moves: Sequence[Move], *, everything: bool) -> None:
-    """The most urgent ones, which is the order they come in, and how many more there are."""
+    """The first ones, in the order they are made in, and how many more there are."""
     listed = first(moves, everything=everything)
     further: list[tuple[str, Callable[[Move], str | None]]] = []
     if any(move.leader is not None for move in moves):
@@ -305,7 +299,7 @@ def _namespace_cells(namespace: PlannedNamespace) -> Sequence[object]:
 
 
 def print_loads(loads: Sequence[NodeLoad], *, everything: bool) -> None:
-    """By node. Of more than `LISTED` those whose load changes most."""
+    """By node, with the most between waves. Of more than `LISTED` those whose load changes most."""
     listed = loads if everything else _most_changed(loads)
     largest = max(max(load.shards_before, load.shards_after) for load in loads)
     print_table(_LOADS, [_load_cells(load, largest) for load in listed])
@@ -321,6 +315,7 @@ def _load_cells(load: NodeLoad, largest: int) -> tuple[object, ...]:
     return (
         load.node_id,
         arrow(load.shards_before, load.shards_after),
+        load.shards_peak,
         arrow(load.capacity_before, load.capacity_after),
         bar(load.shards_before, load.shards_after, largest),
     )
@@ -381,7 +376,7 @@ def summary(proposal: Proposal, move: str) -> str:
     if led := len(proposal.moves) - moved:
         verb = "get" if move == "move" else "would get"
         done = f"{done}, {led:,} {verb} only another leader"
-    return f"{done}: {reasons(proposal.moves)}.{_rest(proposal)}"
+    return f"{done}: {reasons(proposal.moves)}.{_waves(proposal)}{_rest(proposal)}"
 
 
 def reasons(moves: Iterable[Move]) -> str:
@@ -393,9 +388,16 @@ def reasons(moves: Iterable[Move]) -> str:
 def _nothing(proposal: Proposal) -> str:
     if not proposal.namespaces:
         return "Nothing to move: there is no namespace."
+    if proposal.remaining_moves:
+        return f"Nothing is moved: {pluralized(proposal.remaining_moves, 'move')} did not fit, see the problems above."
     if proposal.violations:
         return "Nothing to move, beside what the problems above keep where it is."
     return f"Nothing to move: {pluralized(proposal.shard_count, 'shard')}, each where it belongs or has to stay."
+
+
+def _waves(proposal: Proposal) -> str:
+    """Nothing for one wave, nor for plans of earlier releases."""
+    return f" Within the budgets it takes {proposal.waves:,} waves." if (proposal.waves or 0) > 1 else ""
 
 
 def _rest(proposal: Proposal) -> str:

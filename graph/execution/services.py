@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from graph.execution.attribution import Attribution
@@ -62,7 +63,7 @@ class Services:
     """How many jobs the processes that plan have, waiting ones among them."""
     reading_proposals: Semaphore = field(default_factory=lambda: Semaphore(_PROPOSALS_AT_ONCE))
     """Held while the proposal of a plan is read."""
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], datetime] = field(default_factory=lambda: partial(datetime.now, UTC))
     """What is shown as the time of the server."""
     attribution: Attribution = field(init=False)
     """Whose changes brought shards and nodes to where they are."""

@@ -20,6 +20,7 @@ class StayReason(StrEnum):
     PINNED = "PINNED"
     CORDONED = "CORDONED"
     ANTI_AFFINITY = "ANTI_AFFINITY"
+    LATER_PLAN = "LATER_PLAN"
 
 
 def _describe(enum_class: type[Enum], description: str, values: Mapping[Any, str]) -> None:
@@ -188,6 +189,7 @@ _describe(
         StayReason.PINNED: "It is pinned.",
         StayReason.CORDONED: "Its owner is cordoned.",
         StayReason.ANTI_AFFINITY: "Its anti-affinity group has more shards than there are nodes for them.",
+        StayReason.LATER_PLAN: "The next plan has as many moves as fit into one, and they come first.",
     },
 )
 

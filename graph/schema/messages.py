@@ -209,7 +209,8 @@ def _stale_shard(stale: StaleShard, *, numbered: bool = False) -> str:
         return f"{name} is gone, so it is not at version {stale.expected}{by}"
     at = f"exists already, at version {stale.actual}"
     if stale.expected > 0:
-        at = f"is at version {stale.actual}, not {stale.expected}"
+        fields = f" ({', '.join(stale.changed_fields)})" if stale.changed_fields else ""
+        at = f"is at version {stale.actual}, not {stale.expected}{fields}"
     return f"{name} {at}{by}; {stale.current.owner_node_id} owns it now"
 
 

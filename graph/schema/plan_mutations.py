@@ -46,7 +46,8 @@ class ApplyPlanInput:
         default=None,
         description=(
             f"Make a wave: the next moves of the plan, at most this many (1 to {MAX_MOVES:,}), and no more in any "
-            "namespace than its move budget. By default all that are left, in one change."
+            "namespace than its move budget and window allow; but at least one, with those that only the same change "
+            "can make. By default all that are left, in one change."
         ),
     )
     resume: bool = strawberry.field(default=False, description="Go on with a plan that was stopped.")
@@ -85,7 +86,9 @@ class StopPlanInput:
 
 NAMESPACES_TO_PLAN: Final = "Only these, at most 1,000; all of them by default."
 
-MOST_MOVES_TO_PLAN: Final = f"At most this many moves, the most urgent first: 1 to {MAX_MOVES:,}, which is the default."
+MOST_MOVES_TO_PLAN: Final = (
+    f"At most this many moves, the first in their order: 1 to {MAX_MOVES:,}, which is the default."
+)
 
 _EXPIRES: Final = (
     f"For how long it may be begun: {plan_commands.MIN_LIFETIME} to {plan_commands.MAX_LIFETIME:,} seconds; "

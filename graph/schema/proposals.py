@@ -1,7 +1,7 @@
 """What a plan proposes: moves, loads, violations and what a rollback takes back; and pages of its moves."""
 
-from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -15,7 +15,8 @@ from persistence.model.paging import page_of
 from persistence.model.plans import ConflictReason, RebalancePlan
 from persistence.model.records import MoveReason, Rebalance, ShardKey, ShardStatus
 from persistence.planning import proposal as proposal_records
-from persistence.planning.proposal import Proposal, urgency
+from persistence.planning.proposal import Proposal, urgency, urgency_order
+from persistence.planning.waves import loads_with_peaks
 from persistence.planning.what_if import DrainPreflight
 
 
@@ -40,6 +41,9 @@ class NodeLoad:
     node_id: str = strawberry.field(description="The node.")
     shards_before: int = strawberry.field(description="How many shards it owns.")
     shards_after: int = strawberry.field(description="How many it would own.")
+    shards_peak: int = strawberry.field(
+        description="How many it owns at most before, between and after the plan's waves, however large they are."
+    )
     capacity_before: float = strawberry.field(description="The sum of their capacity hints.")
     capacity_after: float = strawberry.field(description="The sum of their capacity hints then.")
 
@@ -104,7 +108,12 @@ class MoveEdge(Placed):
     node: Move = strawberry.field(description="The move.")
 
 
-@strawberry.type(description="A page of moves, the most urgent first, then by namespace and shard id.")
+@strawberry.type(
+    description=(
+        "A page of moves in the order they are made in: the most urgent first, then by namespace and shard id, as far "
+        "as bounds and anti-affinity groups let."
+    )
+)
 class MoveConnection(Paged):
     edges: list[MoveEdge] = strawberry.field(description="The moves with their cursors.")
     nodes: list[Move] = strawberry.field(description="The moves alone.")
@@ -116,9 +125,11 @@ class Violation:
         description=(
             "`NO_PLACEMENT`: the namespace cannot be placed, and nothing of it is moved but shards off nodes that are "
             "to be vacated; of a shard: there is no room for it elsewhere. `PINNED_TO_UNAVAILABLE`: a shard is pinned "
-            "to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound. `ANTI_AFFINITY`: "
-            "shards of one group stay on one node. `LEADER_UNAVAILABLE`: a shard is not given back its leader, whose "
-            "node may not be given shards."
+            "to a node that is to be vacated. `BOUND_EXCEEDED`: the plan leaves a node above a bound. `PEAK_EXCEEDED`: "
+            "it lifts a node above a bound between two waves. `ANTI_AFFINITY`: a shard stays where it is because of "
+            "its group. `CYCLE_EXCEEDS_BUDGET`: shards of a group change places, in one change that is larger than the "
+            "budget; those moves come last, and are refused unless they are forced. `LEADER_UNAVAILABLE`: a shard is "
+            "not given back its leader, whose node may not be given shards."
         )
     )
     namespace: str = strawberry.field(description="The namespace.")
@@ -158,8 +169,8 @@ def moves(
 ) -> Connection[proposal_records.Move]:
     request = read_page(info, cursors.MOVES, first, after, last, before)
     chosen = parent.moves if filter is None else list(_filtered(filter.matches, parent.moves))
-    start = 0 if request.after is None else bisect_right(chosen, _order(request.after), key=_order_of)
-    end = None if request.before is None else bisect_left(chosen, _order(request.before), key=_order_of)
+    start = 0 if request.after is None else _beside(chosen, request.after)[1]
+    end = None if request.before is None else _beside(chosen, request.before)[0]
     inside = chosen[start:end]
     rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
     return connection_of(page_of(rows, request, total=len(chosen)), cursors.MOVES, _position_of)
@@ -206,14 +217,20 @@ def _position_of(move: proposal_records.Move) -> tuple[MoveReason, ShardKey]:
     return move.reason, move.key
 
 
-def _order(position: tuple[MoveReason, ShardKey]) -> tuple[int, ShardKey]:
-    """What lists of moves are ordered by."""
+def _beside(moves: Sequence[proposal_records.Move], position: tuple[MoveReason, ShardKey]) -> tuple[int, int]:
+    """How many moves come before the one of that cursor, and with it. One that is not there (any more: a simulation
+    is computed for every page) would come before the first that is less urgent."""
     reason, key = position
-    return urgency(reason), key
+    found = next((number for number, move in enumerate(moves) if move.key == key), None)
+    if found is not None:
+        return found, found + 1
+    order = urgency(reason), *key
+    less = next((number for number, move in enumerate(moves) if urgency_order(move) > order), len(moves))
+    return less, less
 
 
-def _order_of(move: proposal_records.Move) -> tuple[int, ShardKey]:
-    return _order(_position_of(move))
+def loads(parent: strawberry.Parent[Proposal]) -> list[proposal_records.NodeLoad]:
+    return list(loads_with_peaks(parent))
 
 
 def move_count(parent: strawberry.Parent[Proposal | DrainPreflight]) -> int:
@@ -242,7 +259,17 @@ class RebalanceProposal:
     shard_count: int = strawberry.field(description="How many shards there are in the planned namespaces.")
     moved_percent: float = strawberry.field(description="`moveCount` as a percentage of `shardCount`.")
     namespaces: list[PlannedNamespace] = strawberry.field(description="The namespaces it was planned for, by name.")
-    loads: list[NodeLoad] = strawberry.field(description="Every node's load before and after, by node id.")
+    waves: int | None = strawberry.field(
+        description=(
+            "In how many changes it is made, if each is as large as the budgets let it be that were in force when it "
+            "was made; null for plans of earlier releases."
+        )
+    )
+    loads = strawberry.field(
+        resolver=loads,
+        graphql_type=list[NodeLoad],
+        description="Every node's load before, between waves and after, by node id.",
+    )
     violations: list[Violation] = strawberry.field(description="What the moves do not put right.")
     scope: PlanScope | None = strawberry.field(description="What it is narrowed to; null if it is to nothing.")
     threshold: int | None = strawberry.field(
@@ -250,7 +277,7 @@ class RebalanceProposal:
     )
     rollback: ProposedRollback | None = strawberry.field(description="What it takes back; null for a rebalance.")
     moves = strawberry.field(
-        resolver=moves, graphql_type=MoveConnection, description="The moves, the most urgent first."
+        resolver=moves, graphql_type=MoveConnection, description="The moves, in the order they are made in."
     )
     flows = strawberry.field(
         resolver=flows,

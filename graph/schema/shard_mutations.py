@@ -295,6 +295,9 @@ class StaleShard:
     actual: Revision = strawberry.field(name="actualVersion", description="The version it is at; 0 if it is not there.")
     current: Shard | None = strawberry.field(description="The shard as it is; null if it is not there.")
     last_change: Change | None = strawberry.field(description="Who changed it last, and why.")
+    changed_fields: list[str] = strawberry.field(
+        description="What of it was changed since, where a plan is stale; empty in any other answer."
+    )
 
 
 @strawberry.type(description="At least one shard is not at the version expected. Nothing was written.")

@@ -7,6 +7,7 @@ import strawberry
 
 from graph.execution.context import Info
 from graph.schema.arguments import NamespaceName, json_object, missing
+from graph.schema.broken_rules import BrokenRule
 from graph.schema.enums import StayReason
 from graph.schema.namespaces import Namespace
 from graph.schema.node_mutations import labels_of
@@ -57,7 +58,19 @@ class PlacementExplanation:
         description="The node its strategy wants it on; null if the namespace cannot be placed."
     )
     move: Move | None = strawberry.field(
-        description="What a plan made now would do with it; null if it would leave it where it is."
+        description=(
+            "What a plan of its namespace that is made now, with the default of moves, would do with it; null if it "
+            "would leave it where it is."
+        )
+    )
+    number: int | None = strawberry.field(description="Which of that plan's moves it is, from 1; null if it is none.")
+    planned: int = strawberry.field(description="How many moves that plan would have.")
+    wave: int | None = strawberry.field(
+        description="In which wave it would be made, from 1, if each is as large as the budgets let it be."
+    )
+    waves: int = strawberry.field(description="In how many waves the plan would be made then.")
+    waits: list[BrokenRule] = strawberry.field(
+        description="The rules that keep that move from being made now; the budget of one change is kept by waves."
     )
     stays = strawberry.field(
         resolver=stays,

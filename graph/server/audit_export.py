@@ -35,6 +35,7 @@ class ProcessExporter:
         then. The process ends with the context."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # no module of the folder that the server was started in
             "-m",
             "graph.server.audit_export_process",
             stdin=asyncio.subprocess.PIPE,

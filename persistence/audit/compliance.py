@@ -22,7 +22,7 @@ from persistence.model.policy import NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import MAX_WINDOW_SECONDS, matches
 from persistence.model.records import INVOLUNTARY, DiffKind, MoveReason, NodeStatus
 from persistence.model.recurring_freezes import freezes_at
-from persistence.planning.lifecycle import is_limited, move_budget
+from persistence.planning.waves import is_limited, move_budget
 
 _LONGEST: Final = timedelta(seconds=MAX_WINDOW_SECONDS)
 

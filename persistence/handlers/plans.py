@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import takewhile
 from typing import TypeAlias
 
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StopPlan, StorePlan, StoreRollback
@@ -27,8 +26,9 @@ from persistence.model.outcomes import (
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus, Rebalance, Shard, ShardKey
 from persistence.planning import lifecycle
-from persistence.planning.lifecycle import PlanAction, is_limited, wave_moves
+from persistence.planning.lifecycle import PlanAction
 from persistence.planning.proposal import Move, PlannedNamespace, PlannedNode, Proposal, placement_digest
+from persistence.planning.waves import change_limit, cuts, unlimited_moves, wave_moves
 
 PlanCommand: TypeAlias = ApplyPlan | ApprovePlan | RejectPlan | StopPlan
 
@@ -77,12 +77,15 @@ def apply_plan(
     left = _moves_left(command, state.plan)
     if lifecycle.after(plan.status, action, moves_left=len(left)) is None:
         return PlanClosed(plan)
-    policies = {name: namespace.policy for name, namespace in state.namespaces.items()}
-    counts = {name: namespace.shard_count for name, namespace in state.namespaces.items()}
-    moves = wave_moves(left, counts, policies, command.max_moves)
+    proposal, recent = state.plan.proposal, state.recent.namespaces
+    limits = {
+        name: change_limit(namespace.shard_count, namespace.policy, recent.get(name, 0))
+        for name, namespace in state.namespaces.items()
+    }
+    moves = wave_moves(proposal.moves, proposal.together, plan.moves_made, limits, command.max_moves)
     outcome = _wave(command, state, state.plan, moves)
     if isinstance(outcome, PolicyViolation) and command.max_moves is not None:
-        urgent = list(takewhile(lambda move: not is_limited(move.reason, policies[move.namespace]), moves))
+        urgent = unlimited_moves(proposal.moves, proposal.together, plan.moves_made, limits)[: len(moves)]
         if urgent and isinstance(first := _wave(command, state, state.plan, urgent), WriteSet):
             # What holds up moves of choice does not hold up those before them.
             return first
@@ -166,8 +169,12 @@ def _with_moves(held: StoredPlan) -> StoredPlan:
 
 def _moves_left(command: PlanCommand, held: StoredPlan) -> Sequence[Move]:
     """As many as the command can be about."""
-    left = held.proposal.moves[held.plan.moves_made :]
-    return left[: command.max_moves] if isinstance(command, ApplyPlan) else left
+    made, proposal = held.plan.moves_made, held.proposal
+    left = proposal.moves[made:]
+    if not isinstance(command, ApplyPlan) or command.max_moves is None:
+        return left
+    first = next(cuts(len(proposal.moves), proposal.together, made), made)
+    return left[: max(command.max_moves, first - made)]
 
 
 def _superseded(state: ReadState) -> Iterator[PlanWrite]:

@@ -64,13 +64,17 @@ class NamespaceConfigured:
 
 @dataclass(frozen=True, slots=True)
 class StaleShard:
-    """A shard that was not at the version expected. `actual` is 0 and `current` null where there is none now."""
+    """A shard that was not at the version expected. `actual` is 0 and `current` null where there is none now.
+
+    `changed_fields`, by their public names, were changed since: looked for where a plan is stale.
+    """
 
     key: ShardKey
     expected: int
     actual: int
     current: Shard | None
     last_change: Change | None
+    changed_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

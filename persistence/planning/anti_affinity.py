@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from persistence.model.records import GroupKey, ShardKey
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
 from strategies import model
@@ -103,32 +103,77 @@ def room_beside(shards: Sequence[PlacedShard], staying: Collection[int], placer:
     return Room(placer.bounds, placer.nodes, held, coming)
 
 
-def without_collisions(moves: Sequence[Move], shards: Mapping[str, Sequence[PlacedShard]]) -> Sequence[Move]:
-    """Of some of a plan's moves those that put no two shards of a group on one node while the others are not made."""
-    members: dict[GroupKey, dict[str, str]] = defaultdict(dict)
-    group_of: dict[ShardKey, GroupKey] = {}
-    for name, placed in shards.items():
-        for shard in placed:
+class Chain(NamedTuple):
+    """Positions of moves of a group, each of which waits for the next; `closed`: and the last for the first."""
+
+    moves: Sequence[int]
+    closed: bool
+
+
+class Groups:
+    """Where the shards of groups are while moves are made. Positions are those of the moves."""
+
+    def __init__(self, shards: Iterable[PlacedShard], moves: Sequence[Move]) -> None:
+        groups = {shard.shard_id: shard.group for shard in shards if shard.group is not None}
+        self._group_of = {position: groups.get(move.shard_id) for position, move in enumerate(moves)} if groups else {}
+        self._moves = moves
+        self._position = {moves[one].shard_id: one for one, group in self._group_of.items() if group is not None}
+        self._here: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for shard in shards if self._position else ():
             if shard.group is not None:
-                key = GroupKey(name, shard.group)
-                members[key][shard.shard_id] = shard.owner_node_id
-                group_of[ShardKey(name, shard.shard_id)] = key
-    remaining = list(moves)
-    while colliding := set(_colliding(remaining, members, group_of)):
-        remaining = [move for move in remaining if move.key not in colliding]
-    return remaining
+                self._here[shard.group, shard.owner_node_id].add(shard.shard_id)
 
+    def __bool__(self) -> bool:
+        """Whether a shard of a group is moved."""
+        return bool(self._position)
 
-def _colliding(
-    moves: Sequence[Move], members: Mapping[GroupKey, Mapping[str, str]], group_of: Mapping[ShardKey, GroupKey]
-) -> Iterator[ShardKey]:
-    after = {key: dict(owners) for key, owners in members.items()}
-    grouped = [(move, group_of[move.key]) for move in moves if move.changes_owner and move.key in group_of]
-    for move, key in grouped:
-        after[key][move.shard_id] = move.to_node_id
-    for move, key in grouped:
-        if sum(owner == move.to_node_id for owner in after[key].values()) > 1:
-            yield move.key
+    def is_free(self, position: int) -> bool:
+        """Whether the target of the move owns no other shard of the group."""
+        return not self._in_the_way(position)
+
+    def chain(self, position: int) -> Chain | None:
+        """From the move to one that is free, or back to it. Null if one of them waits for a shard that does not move.
+
+        The last of a chain that is not closed comes first, and others may then be in the way of the one before it.
+        """
+        moves, found = [position], {position}
+        while others := self._in_the_way(moves[-1]):
+            following = self._position.get(min(others))
+            if following == position:
+                # What is beside those of a circle has to be gone before it is made.
+                beside = [one for move in moves for one in self._moving(move) if one not in found]
+                if not beside:
+                    return Chain(moves, closed=True)
+                return None if beside[0] is None else self.chain(beside[0])
+            if following is None or following in found:
+                return None
+            moves.append(following)
+            found.add(following)
+        return Chain(moves, closed=False)
+
+    def leave(self, position: int) -> None:
+        """It is not made."""
+        self._position.pop(self._moves[position].shard_id, None)
+
+    def make(self, moves: Sequence[int]) -> None:
+        """All at once."""
+        for one in moves:
+            if (group := self._group_of.get(one)) is not None:
+                self._here[group, self._moves[one].from_node_id].discard(self._moves[one].shard_id)
+        for one in moves:
+            if (group := self._group_of.get(one)) is not None:
+                self._here[group, self._moves[one].to_node_id].add(self._moves[one].shard_id)
+                del self._position[self._moves[one].shard_id]
+
+    def _moving(self, position: int) -> Sequence[int | None]:
+        """The moves of the shards that are in the way of one, null for a shard that does not move."""
+        return [self._position.get(shard_id) for shard_id in sorted(self._in_the_way(position))]
+
+    def _in_the_way(self, position: int) -> Collection[str]:
+        group = self._group_of.get(position)
+        if group is None or not self._moves[position].changes_owner:
+            return ()
+        return self._here.get((group, self._moves[position].to_node_id), set()) - {self._moves[position].shard_id}
 
 
 def _together(namespace: str, group: str, shard: PlacedShard, other: PlacedShard) -> Violation:

@@ -1,15 +1,20 @@
-"""Why a shard is where it is, and where it would go: from what the planner itself computed."""
+"""Why a shard is where it is, and where it would go: from the plan of its namespace, computed as every plan is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from persistence.model.fields import MAX_SHARDS_PER_CHANGE
+from persistence.model.outcomes import BrokenRule
+from persistence.model.policy import PolicyRule
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.namespaces import NamespacePlacement, place_namespace
 from persistence.planning.proposal import Move, Violation
+from persistence.planning.schedule import Order, schedule
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
 from persistence.planning.targets import stays, strategy_shard
+from persistence.planning.waves import wave_moves
 from strategies.registry import Registry
 
 
@@ -28,10 +33,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`target_node_id` is null where there is no placement; `move` is what a plan made now would do with the shard.
+    """`target_node_id` is null where there is no placement; `move` is what a plan of its namespace that is made now,
+    with the default of moves, would do with the shard, `number` (from 1) which of its moves that is, of `planned`, and
+    `wave` in which of `waves` it would be made. Of the moves up to it, `limited` are such as its policy limits.
 
-    `stays` is why it is left where it is although its strategy prefers another node: PINNED, CORDONED, or
-    ANTI_AFFINITY where no node is left for its group.
+    `stays` is why it is left where it is although its strategy prefers another node: PINNED, CORDONED, ANTI_AFFINITY
+    where no node is left for its group, or LATER_PLAN where the moves of the plan come first. `waits` are the rules
+    that keep the move from being made now.
     """
 
     namespace: Namespace
@@ -42,6 +50,12 @@ class Explanation:
     candidates: tuple[Candidate, ...]
     replica_node_ids: tuple[str, ...]
     violations: tuple[Violation, ...]
+    number: int | None = None
+    limited: int = 0
+    planned: int = 0
+    wave: int | None = None
+    waves: int = 0
+    waits: tuple[BrokenRule, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -53,10 +67,21 @@ class Explanation:
         if self.target_node_id == owner:
             return f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
         wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
+        if self.stays == "LATER_PLAN":
+            return f"{wanted}. A later plan moves it: the next one has {self.planned:,} moves, which come first."
         if self.move is None or not self.move.changes_owner:
-            return f"{wanted}. It stays, because {_STAYS[self.stays or ''].format(owner=owner)}.{self._led}"
-        because = self._taken or _BECAUSE[self.move.reason].format(owner=owner)
-        return f"{wanted}. The next plan moves it: {because}.{self._led}"
+            stays = f"{wanted}. It stays, because {_STAYS[self.stays or ''].format(owner=owner)}.{self._led}"
+            return " ".join([stays, *self._when])
+        moves = f"The next plan moves it: {self._taken or _BECAUSE[self.move.reason].format(owner=owner)}.{self._led}"
+        return " ".join([f"{wanted}. {moves}", *self._when])
+
+    @property
+    def _when(self) -> Iterator[str]:
+        """What its move has to wait for."""
+        if self.number is not None and self.wave is not None and self.waves > 1:
+            yield f"It is move {self.number:,} of {self.planned:,}, in wave {self.wave:,} of {self.waves:,}."
+        for broken in self.waits:
+            yield f"It waits: {_WAITS[broken.rule].format(broken=broken)}."
 
     @property
     def _led(self) -> str:
@@ -77,8 +102,15 @@ class Explanation:
         return f"{owner} is {here.obstacle}" if here is not None and here.obstacle is not None else None
 
 
-def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategies: Registry) -> Explanation | None:
-    """None where there is no such shard in the snapshot."""
+def explain(
+    snapshot: PlacementSnapshot,
+    namespace: str,
+    shard_id: str,
+    strategies: Registry,
+    *,
+    max_moves: int = MAX_SHARDS_PER_CHANGE,
+) -> Explanation | None:
+    """None where there is no such shard in the snapshot. The plan that it is told from holds at most `max_moves`."""
     space = next((space for space in snapshot.namespaces if space.name == namespace), None)
     if space is None:
         return None
@@ -90,22 +122,51 @@ def explain(snapshot: PlacementSnapshot, namespace: str, shard_id: str, strategi
     shard = placement.shards[position]
     stuck = "ANTI_AFFINITY" if position in placement.separated.stuck else None
     owner = nodes.get(shard.owner_node_id)
-    move = next((move for move in placement.moves if move.shard_id == shard_id), None)
+    alone = replace(snapshot, namespaces=[space], shards={namespace: snapshot.shards[namespace]})
+    order = schedule(alone, placement.moves, {namespace: placement.placer}, max_moves)
+    number = next((number for number, move in enumerate(order.moves) if move.shard_id == shard_id), None)
+    needed = next((move for move in placement.moves if move.shard_id == shard_id), None)
+    if number is None and needed is not None and needed.changes_owner:
+        stuck = "LATER_PLAN"
     target: str | None = None
     if placement.stopgap:
-        target = move.to_node_id if move is not None and move.changes_owner else None
+        target = needed.to_node_id if needed is not None and needed.changes_owner else None
     elif placement.placer is not None:
         target = placement.targets[position]
+    batch = _batch(order, number)
+    about = {None, *(move.shard_id for move in batch), shard_id}
     return Explanation(
         space,
         shard,
         target,
-        move,
+        None if number is None else order.moves[number],
         stays(shard, owner) or stuck if target is not None and target != shard.owner_node_id else None,
         tuple(_candidates(placement, position, nodes)),
         _replicas(placement, shard, target),
-        tuple(one for one in placement.violations if one.shard_id in (None, shard_id)),
+        tuple(one for one in (*placement.violations, *order.violations) if one.shard_id in about),
+        None if number is None else number + 1,
+        0 if number is None else sum(map(order.limits[namespace].counts, order.moves[: number + 1])),
+        len(order.moves),
+        None if number is None else _wave(order, number),
+        order.waves,
     )
+
+
+def _batch(order: Order, number: int | None) -> Sequence[Move]:
+    """The moves that are made together with that one, if any are."""
+    for first, count in order.together or ():
+        if number is not None and first <= number < first + count:
+            return order.moves[first : first + count]
+    return ()
+
+
+def _wave(order: Order, number: int) -> int:
+    """From 1."""
+    made, wave = 0, 0
+    while made <= number:
+        made += len(wave_moves(order.moves, order.together, made, order.limits, MAX_SHARDS_PER_CHANGE))
+        wave += 1
+    return wave
 
 
 def _candidates(placement: NamespacePlacement, position: int, nodes: Mapping[str, Node]) -> Iterator[Candidate]:
@@ -150,6 +211,13 @@ _STAYS: Mapping[str, str] = {
     "PINNED": "it is pinned",
     "CORDONED": "{owner} is cordoned",
     "ANTI_AFFINITY": "no node is left for its group",
+}
+
+_WAITS: Mapping[PolicyRule, str] = {
+    PolicyRule.FREEZE: "{broken.namespace} is frozen, which allows {broken.allowed}",
+    PolicyRule.WINDOW_BUDGET: "{broken.namespace} allows {broken.allowed}, and it would be {broken.actual}",
+    PolicyRule.SHARD_THRASH: "{broken.namespace} allows {broken.allowed}, and it would be {broken.actual}",
+    PolicyRule.APPROVAL_REQUIRED: "a plan of {broken.namespace} has to be {broken.allowed}",
 }
 
 _BECAUSE: Mapping[MoveReason, str] = {

@@ -1,4 +1,4 @@
-"""The life of a plan: which command leads from which status to which, and how much of it one change makes.
+"""The life of a plan: which command leads from which status to which.
 
 A plan is open until it is applied, rejected, superseded or expired. A closed one that had made no move can be proposed
 again: the same mesh gives the same plan. docs/governance.md draws the transitions, and a test compares the two.
@@ -6,19 +6,13 @@ again: the same mesh gives the same plan. docs/governance.md draws the transitio
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
-from fractions import Fraction
-from math import ceil
 from typing import Final
 
 from persistence.model.plans import PlanStatus, RebalancePlan
-from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy
-from persistence.model.records import INVOLUNTARY, MoveReason
-from persistence.planning.proposal import Move
 
 
 class PlanAction(StrEnum):
@@ -70,38 +64,3 @@ def as_of(plan: RebalancePlan, now: datetime) -> RebalancePlan:
     if plan.status in EXPIRING and plan.expires_at <= now:
         return replace(plan, status=PlanStatus.EXPIRED)
     return plan
-
-
-def wave_moves(
-    left: Sequence[Move],
-    shard_counts: Mapping[str, int],
-    policies: Mapping[str, NamespacePolicy],
-    max_moves: int | None,
-) -> Sequence[Move]:
-    """The next wave of the moves that are `left`: at most `max_moves`, and up to the first that breaks a budget, which
-    those that the policy does not limit do not.
-
-    Without `max_moves` it is all of them, in one go: whether that is too much is up to the rules of the write path. The
-    order is kept, whatever the budgets, so that progress is one number and urgent moves come first.
-    """
-    if max_moves is None:
-        return left
-    made: Counter[str] = Counter()
-    for position, move in enumerate(left[:max_moves]):
-        policy = policies.get(move.namespace, DEFAULT_POLICY)
-        if move.from_node_id == move.to_node_id or not is_limited(move.reason, policy):
-            continue
-        made[move.namespace] += 1
-        if made[move.namespace] > move_budget(shard_counts.get(move.namespace, 0), policy):
-            return left[:position]
-    return left[:max_moves]
-
-
-def is_limited(reason: MoveReason | str | None, policy: NamespacePolicy) -> bool:
-    """Whether budget, windows and freezes are about moves for this reason; null for one that no plan makes."""
-    return policy.involuntary_moves_limited or reason not in INVOLUNTARY
-
-
-def move_budget(shard_count: int, policy: NamespacePolicy) -> int:
-    """How many shards of a namespace one change may move: the share, rounded up, and one at least."""
-    return max(1, ceil(shard_count * Fraction(str(policy.move_budget_percent)) / 100))

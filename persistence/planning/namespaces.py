@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -126,6 +126,17 @@ def _placed(
     if not scope.is_everything:
         violations = tuple(_concerning(violations, shards, moves, outside, scope))
     return replace(placement, violations=violations)
+
+
+def placer_of(namespace: Namespace, nodes: Iterable[Node], strategies: Registry) -> Placer | None:
+    """Null where the namespace cannot be placed."""
+    if _configuration_problem(namespace, strategies):
+        return None
+    active = [strategy_node(node) for node in nodes if node.status is NodeStatus.ACTIVE]
+    try:
+        return strategies.placer(namespace.strategy, namespace.strategy_parameters, active)
+    except (Infeasible, PlacementFailed):
+        return None
 
 
 def _outside(

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 from persistence.model.records import Node
-from persistence.planning.anti_affinity import without_collisions
-from persistence.planning.namespaces import NamespacePlacement, held_after, place_namespace
+from persistence.planning.namespaces import place_namespace
 from persistence.planning.proposal import (
     Move,
     NodeLoad,
@@ -20,8 +19,8 @@ from persistence.planning.proposal import (
     Violation,
     inputs_digest,
     placement_digest,
-    urgency,
 )
+from persistence.planning.schedule import schedule
 from persistence.planning.scope import EVERYTHING, PlanScope
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot, snapshot_inputs
 from strategies.registry import Registry
@@ -65,21 +64,20 @@ def propose(
     violations = [violation for placement in placements for violation in placement.violations]
     if placements and all(placement.placer is None and placement.violations for placement in placements):
         raise PlacementImpossible(violations)
-    needed = sorted((move for placement in placements for move in placement.moves), key=_order)
-    moves: Sequence[Move] = needed[:max_moves]
-    if len(moves) < len(needed):
-        moves = without_collisions(moves, snapshot.shards)
-    if len(moves) < len(needed):
-        violations += (one for placement in placements for one in _overfull_meanwhile(placement, moves))
+    placers = {placement.namespace.name: placement.placer for placement in placements}
+    needed = [move for placement in placements for move in placement.moves]
+    order = schedule(snapshot, needed, placers, max_moves)
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
         inputs_digest(*snapshot_inputs(snapshot), [max_moves], *_narrowed_inputs(scope, threshold)),
-        tuple(planned_namespaces(snapshot, moves)),
-        tuple(moves),
-        len(needed) - len(moves),
-        tuple(node_loads(snapshot.shards, moves, nodes)),
-        tuple(violations),
-        tuple(planned_nodes(moves, nodes)),
+        tuple(planned_namespaces(snapshot, order.moves)),
+        order.moves,
+        len(needed) - len(order.moves),
+        tuple(node_loads(snapshot.shards, order.moves, nodes)),
+        (*violations, *order.violations),
+        tuple(planned_nodes(order.moves, nodes)),
+        together=order.together,
+        waves=order.waves,
         scope=None if scope.is_everything else scope,
         threshold=threshold,
     )
@@ -91,23 +89,6 @@ def _narrowed_inputs(scope: PlanScope, threshold: int | None) -> Iterator[Sequen
         yield ["scope", list(scope.vacate), list(scope.only_reasons)]
     if threshold is not None:
         yield ["threshold", threshold]
-
-
-def _order(move: Move) -> tuple[int, str, str]:
-    return urgency(move.reason), move.namespace, move.shard_id
-
-
-def _overfull_meanwhile(placement: NamespacePlacement, moves: Sequence[Move]) -> Iterator[Violation]:
-    """Nodes that `moves`, without those left for a later plan, fill above a bound."""
-    name, placer = placement.namespace.name, placement.placer
-    filled = {move.to_node_id for move in moves if move.namespace == name and move.changes_owner}
-    if placer is None or not placer.bounded or not filled:
-        return
-    for_good = {violation.node_id for violation in placement.violations if violation.code == "BOUND_EXCEEDED"}
-    for node_id, exceeded in placer.exceeded(held_after(placement, moves)):
-        if node_id in filled and node_id not in for_good:
-            message = f"{exceeded}, until the remaining moves are made"
-            yield Violation("BOUND_EXCEEDED", name, None, node_id, message)
 
 
 def planned_nodes(

@@ -21,7 +21,9 @@ from persistence.planning.scope import PlanScope, read_scope
 
 _FORMATS: Final = {PlanKind.REBALANCE: "omnirelay.plan.v1", PlanKind.ROLLBACK: "omnirelay.rollback.v1"}
 
-_LEFT_OUT_IF_NULL: Final = frozenset({"restore", "rollback", "leader", "scope", "threshold"})
+_LEFT_OUT_IF_NULL: Final = frozenset(
+    {"restore", "rollback", "leader", "scope", "threshold", "together", "waves", "shards_peak"}
+)
 """Members that documents have only where there is something to say, as those of before there were such."""
 
 
@@ -119,13 +121,17 @@ class PlannedNode:
 
 @dataclass(frozen=True, slots=True)
 class NodeLoad:
-    """What a node owns of the planned namespaces, before and after."""
+    """What a node owns of the planned namespaces, before and after.
+
+    `shards_peak`: the most in between. It follows from the moves, so documents do not have it.
+    """
 
     node_id: str
     shards_before: int
     shards_after: int
     capacity_before: float
     capacity_after: float
+    shards_peak: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +174,13 @@ class Rollback:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Moves, most urgent first. `base_revision` is the newest revision of the planned namespaces.
+    """Moves in the order they are made in: the most urgent first, as far as bounds and groups let.
 
-    `remaining_moves` were left for a later plan because of a limit. `nodes` are by id. `scope` is what it was narrowed
-    to, `threshold` the percentage that loads may be off their shares by; null where nothing of that was requested.
+    `base_revision` is the newest revision of the planned namespaces. `remaining_moves` were left for a later plan
+    because of a limit. `nodes` are by id. `scope` is what it was narrowed to, `threshold` the percentage that loads may
+    be off their shares by; null where nothing of that was requested. `together` are the moves that only one change can
+    make: the position of the first and how many they are; null if there are none. `waves`: as few as the budgets of
+    then allow.
     """
 
     base_revision: int
@@ -185,6 +194,8 @@ class Proposal:
     rollback: Rollback | None = None
     scope: PlanScope | None = None
     threshold: int | None = None
+    together: tuple[tuple[int, int], ...] | None = None
+    waves: int | None = None
 
     @property
     def kind(self) -> PlanKind:
@@ -244,6 +255,8 @@ def read_proposal(document: str) -> Proposal:
         _rollback(content["rollback"]) if "rollback" in content else None,
         read_scope(content["scope"]) if "scope" in content else None,
         content.get("threshold"),
+        tuple((first, count) for first, count in content["together"]) if "together" in content else None,
+        content.get("waves"),
     )
 
 
@@ -277,6 +290,11 @@ def _conflict(member: Mapping[str, Any]) -> Conflict:
 def urgency(reason: MoveReason) -> int:
     """Lower is more urgent."""
     return _URGENCY[reason]
+
+
+def urgency_order(move: Move) -> tuple[int, str, str]:
+    """Sorts moves by urgency, then by namespace and shard id."""
+    return urgency(move.reason), move.namespace, move.shard_id
 
 
 _URGENCY: Final[Mapping[MoveReason, int]] = {reason: position for position, reason in enumerate(MoveReason)}

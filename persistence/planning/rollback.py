@@ -13,9 +13,12 @@ from typing import Final
 
 from persistence.model.plans import ConflictReason
 from persistence.model.records import Change, DiffKind, MoveReason, Node, NodeStatus, Shard, ShardDiff, ShardKey
+from persistence.planning.namespaces import placer_of
 from persistence.planning.planner import node_loads, planned_namespaces, planned_nodes
 from persistence.planning.proposal import Conflict, Move, Proposal, Restored, Rollback, Violation, inputs_digest
+from persistence.planning.schedule import schedule
 from persistence.planning.snapshot import PlacementSnapshot, snapshot_inputs
+from strategies.registry import Registry
 
 MAX_CONFLICTS: Final = 10_000
 """Listed in one plan."""
@@ -27,6 +30,7 @@ def compensating_moves(
     current: Mapping[ShardKey, Shard],
     last_changes: Mapping[ShardKey, Change],
     snapshot: PlacementSnapshot,
+    strategies: Registry,
     *,
     max_moves: int,
 ) -> Proposal:
@@ -53,7 +57,9 @@ def compensating_moves(
             conflicts.append(found)
         else:
             unchanged += 1
-    made = moves[:max_moves]
+    placers = {space.name: placer_of(space, snapshot.nodes, strategies) for space in snapshot.namespaces}
+    order = schedule(snapshot, moves, placers, max_moves)
+    made = order.moves
     leaders = [_given_leader(move, current[move.key]) for move in made]
     return Proposal(
         max((namespace.revision for namespace in snapshot.namespaces), default=0),
@@ -63,10 +69,10 @@ def compensating_moves(
             [max_moves],
         ),
         tuple(planned_namespaces(snapshot, made)),
-        tuple(made),
+        made,
         len(moves) - len(made),
         tuple(node_loads(snapshot.shards, made, nodes)),
-        tuple(_unrestored(made, histories, current)),
+        (*_unrestored(made, histories, current), *order.violations),
         tuple(planned_nodes(made, nodes, (leader for leader in leaders if leader is not None))),
         replace(
             what,
@@ -74,6 +80,8 @@ def compensating_moves(
             omitted_conflicts=max(0, len(conflicts) - MAX_CONFLICTS),
             unchanged=unchanged,
         ),
+        together=order.together,
+        waves=order.waves,
     )
 
 

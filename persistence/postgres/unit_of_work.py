@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BigInteger, Text, bindparam, cast, literal_column, select
+from sqlalchemy import BigInteger, Text, bindparam, cast, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -100,6 +100,22 @@ _CONFIGURATIONS: Final = (
 
 _NODE_CHANGES: Final = _CONFIGURATIONS.where(_OF_NODE)
 
+# Of each shard only the newest rows are read, however often it was changed.
+_CHANGED_FIELDS: Final = text(
+    """
+    SELECT k.namespace, k.shard_id, array_agg(DISTINCT f.name ORDER BY f.name)
+    FROM unnest(CAST(:key_namespaces AS text[]), CAST(:key_shard_ids AS text[]), CAST(:versions AS bigint[]))
+        AS k (namespace, shard_id, version)
+    CROSS JOIN LATERAL (
+        SELECT h.changed_fields FROM shard_history AS h
+        WHERE h.namespace = k.namespace AND h.shard_id = k.shard_id AND h.version > k.version
+        ORDER BY h.revision DESC LIMIT 100
+    ) AS h
+    CROSS JOIN LATERAL unnest(h.changed_fields) AS f (name)
+    GROUP BY k.namespace, k.shard_id
+    """
+)
+
 _EPOCH: Final = select(STREAM_HEAD.c.epoch)
 
 _READING: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -163,6 +179,11 @@ class PostgresUnitOfWork:
     async def last_node_change(self, node_id: str) -> Change | None:
         row = (await self._connection.execute(_LAST_NODE_CHANGE, {"node_id": node_id})).one_or_none()
         return None if row is None else change_of(row)
+
+    async def changed_fields(self, since: Mapping[ShardKey, int]) -> Mapping[ShardKey, Sequence[str]]:
+        given = as_arrays(since) | {"versions": list(since.values())}
+        rows = await self._connection.execute(_CHANGED_FIELDS, given)
+        return {ShardKey(row[0], row[1]): row[2] for row in rows}
 
     async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
         # Among those of the kind, which are few.

@@ -12,7 +12,9 @@ from typing import Final
 
 from persistence.commands.command import ChangeRequest
 from persistence.commands.plans import DEFAULT_LIFETIME, RollbackTarget, StorePlan, StoreRollback
+from persistence.commands.read_state import ReadSet
 from persistence.errors import FieldError, InvalidArgument
+from persistence.handlers.rules.policies import waits
 from persistence.model import fields as rules
 from persistence.model.fields import Problems
 from persistence.model.outcomes import NotFound, Outcome
@@ -102,7 +104,7 @@ class Rebalancer:
         if (answered := await self._writer.replayed(command)) is not None:
             return answered
         async with self._turns:
-            proposal = await propose_rollback(self._store, target, request.max_moves)
+            proposal = await propose_rollback(self._store, target, self._strategies, request.max_moves)
         if isinstance(proposal, NotFound):
             return proposal
         return await self._writer.execute(replace(command, proposal=proposal))
@@ -114,7 +116,12 @@ class Rebalancer:
             if isinstance(snapshot, NotFound):
                 return snapshot
             found = await asyncio.to_thread(explain, snapshot, key.namespace, key.shard_id, self._strategies)
-        return found or NotFound(shards=(key,))
+        if found is None or found.move is None:
+            return found or NotFound(shards=(key,))
+        async with self._store.unit_of_work() as unit:
+            state = await unit.read(ReadSet(namespaces=(key.namespace,), shards=(key,), moves=True))
+        waiting = waits(state, found.move, found.limited) if key.namespace in state.namespaces else ()
+        return replace(found, waits=tuple(waiting))
 
     async def preflight(self, nodes: Narrowing) -> DrainPreflight | NotFound:
         """What draining these nodes together would do, and what stands in the way."""

@@ -19,6 +19,7 @@ from persistence.model.records import Change, Shard, ShardDiff, ShardKey
 from persistence.planning.proposal import Proposal, Rollback
 from persistence.planning.rollback import compensating_moves
 from persistence.ports import ChangeReader, ChangeStream, PlacementReader, ShardReader, UnitOfWorkFactory
+from strategies.registry import Registry
 
 MAX_ROWS: Final = 100_000
 """Rows of history that one rollback is worked out from."""
@@ -45,7 +46,9 @@ class Past(Protocol):
     def unit_of_work(self) -> UnitOfWorkFactory: ...
 
 
-async def propose_rollback(store: Past, target: RollbackTarget, max_moves: int) -> Proposal | NotFound:
+async def propose_rollback(
+    store: Past, target: RollbackTarget, strategies: Registry, max_moves: int
+) -> Proposal | NotFound:
     """Raises InvalidArgument for what changed no shard, or too many, Compacted where history does not reach back to it,
     and FutureCursor for a revision that is not there yet."""
     rows = await _rows(store, target)
@@ -63,7 +66,7 @@ async def propose_rollback(store: Past, target: RollbackTarget, max_moves: int) 
         last_changes = await unit.last_changes(changed_since)
     snapshot = await store.placement.snapshot({key.namespace for key in newest})
     what = Rollback(target.change_id, target.change_ticket, target.since_revision, target.namespace)
-    work = partial(compensating_moves, what, rows, current, last_changes, snapshot, max_moves=max_moves)
+    work = partial(compensating_moves, what, rows, current, last_changes, snapshot, strategies, max_moves=max_moves)
     return await asyncio.to_thread(lambda: written(work()))
 
 

@@ -23,7 +23,14 @@ async def explained(unit: UnitOfWork, stale: StalePlan) -> StalePlan:
         for one in stale.namespace_conflicts
     ]
     nodes = [_explained(one, await unit.node_changes(one.name, one.expected), _OF_NODE) for one in stale.node_conflicts]
-    return replace(stale, namespace_conflicts=tuple(namespaces), node_conflicts=tuple(nodes))
+    changed = await unit.changed_fields({one.key: one.expected for one in stale.shards}) if stale.shards else {}
+    shards = tuple(replace(one, changed_fields=_but_tickets(changed.get(one.key, ()))) for one in stale.shards)
+    return replace(stale, shards=shards, namespace_conflicts=tuple(namespaces), node_conflicts=tuple(nodes))
+
+
+def _but_tickets(names: Sequence[str]) -> tuple[str, ...]:
+    """The ticket is that of the change, which is named beside the fields."""
+    return tuple(name for name in names if name != "changeTicket")
 
 
 def _explained(stale: StalePlanned, changes: Sequence[Change], names: Collection[str]) -> StalePlanned:

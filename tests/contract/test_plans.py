@@ -288,7 +288,7 @@ async def test_shards_that_changed_since_are_listed_with_who_changed_them(mesh: 
     assert await stale(mesh, plan) == StalePlan(
         plan,
         (
-            StaleShard(edited.key, 1, 2, edit.shards[0], edit.change),
+            StaleShard(edited.key, 1, 2, edit.shards[0], edit.change, ("capacityHint",)),
             StaleShard(gone.key, 1, 0, None, deletion.change),
             StaleShard(reborn.key, 1, 3, creation.shards[0], creation.change),
         ),

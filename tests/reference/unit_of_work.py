@@ -16,7 +16,7 @@ from persistence.model.outcomes import Committed, PlanApplied, PlanChanged, Plan
 from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import Change, ConfigurationChange, Namespace, Node, NodeStatus, ShardKey
 from persistence.planning import lifecycle
-from persistence.planning.lifecycle import is_limited
+from persistence.planning.waves import is_limited
 from persistence.ports import CONFIGURATIONS
 from tests.reference.commit import committed
 from tests.reference.tables import Clock, Memory, Tables
@@ -95,6 +95,13 @@ class MemoryUnitOfWork:
     async def last_node_change(self, node_id: str) -> Change | None:
         changes = reversed(self._tables.changes)
         return next((one for one in changes if one.configuration and one.configuration.node_id == node_id), None)
+
+    async def changed_fields(self, since: Mapping[ShardKey, int]) -> Mapping[ShardKey, Sequence[str]]:
+        rows = [row for row in self._tables.history if row.key in since and row.version > since[row.key]]
+        return {
+            key: sorted({name for row in rows if row.key == key for name in row.changed_fields})
+            for key in {row.key for row in rows}
+        }
 
     async def configurations(self, namespace: str, version: int) -> Sequence[Change]:
         return self._configured(version, lambda configuration: configuration.namespace == namespace)

@@ -30,7 +30,7 @@ from persistence.model.outcomes import PolicyViolation
 from persistence.model.policy import DEFAULT_POLICY, FreezeWindow, NamespacePolicy, PolicyRule, RecurringFreeze
 from persistence.model.policy_rules import add_policy_problems, matches, pattern_problem
 from persistence.model.records import Shard, ShardContent, ShardKey, ShardStatus
-from persistence.planning.lifecycle import move_budget
+from persistence.planning.waves import move_budget
 from tests.support.snapshots import STRATEGIES, namespace
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

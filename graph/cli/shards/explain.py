@@ -57,7 +57,17 @@ def _fields(explanation: Json) -> list[Field]:
         ("target", explanation["targetNodeId"]),
         ("moves because", move and move["reason"]),
         ("stays because", explanation["stays"]),
+        ("move", _position(explanation)),
+        ("waits for", ", ".join(broken["rule"] for broken in explanation["waits"]) or NOTHING),
         ("replicas", ", ".join(explanation["replicaNodeIds"]) or NOTHING),
         ("strategy", f"{space['strategy']} (algorithm version {space['algorithmVersion']})"),
         ("parameters", json.dumps(space["strategyParameters"], sort_keys=True)),
     ]
+
+
+def _position(explanation: Json) -> str | None:
+    """`57 of 120, in wave 3 of 7`"""
+    if explanation["number"] is None:
+        return None
+    number, planned, wave, waves = (explanation[name] for name in ("number", "planned", "wave", "waves"))
+    return f"{number:,} of {planned:,}, in wave {wave:,} of {waves:,}"

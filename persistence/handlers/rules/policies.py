@@ -24,9 +24,10 @@ from persistence.model.fields import quoted
 from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import matches
-from persistence.model.records import INVOLUNTARY, Namespace
+from persistence.model.records import INVOLUNTARY, Namespace, ShardKey
 from persistence.model.recurring_freezes import freezes_at, freezes_between
-from persistence.planning.lifecycle import is_limited, move_budget
+from persistence.planning.proposal import Move
+from persistence.planning.waves import is_limited, move_budget
 
 LISTED: Final = 100
 """Broken rules that an answer holds; the rest are counted."""
@@ -123,6 +124,26 @@ def fewest_shards(moved: int, policy: NamespacePolicy) -> int:
     return 0 if moved <= 1 else floor((moved - 1) * 100 / _exactly(policy.move_budget_percent)) + 1
 
 
+def waits(state: ReadState, move: Move, moves: int) -> Iterator[BrokenRule]:
+    """The rules that keep a plan's move from being made now, where that takes so many `moves` of its namespace. Budgets
+    of one change are not among them: they are what a plan's waves keep."""
+    key, namespace = move.key, state.namespaces[move.namespace]
+    policy, recent = namespace.policy, state.recent
+    if policy.approval_required:
+        yield BrokenRule(
+            PolicyRule.APPROVAL_REQUIRED,
+            key.namespace,
+            None,
+            "not planned yet",
+            "approved by another actor than its submitter",
+            "Plan, and have the plan approved.",
+        )
+    if is_limited(move.reason, policy):
+        yield from _frozen(state, namespace)
+        yield from _over_window(moves, recent.namespaces.get(key.namespace, 0), namespace)
+        yield from _thrash(key, policy, recent.shards.get(key, 0))
+
+
 def _misplaced(writes: Sequence[ShardWrite], moves: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
     """Moves that pins forbid, and owners that an anti-affinity group has already."""
     if any(write.previous is not None and write.previous.pinned is not None for write in moves):
@@ -202,17 +223,20 @@ def _over_window(moved: int, before: int, namespace: Namespace) -> Iterator[Brok
 def _thrashing(state: ReadState, moves: Sequence[ShardWrite]) -> Iterator[BrokenRule]:
     for write in moves:
         policy = state.namespaces[write.key.namespace].policy
-        most, seconds = policy.shard_window_moves, policy.window_seconds
-        before = state.recent.shards.get(write.key, 0)
-        if most is not None and before + 1 > most:
-            before, at_least = _counted(before, most)
-            yield BrokenRule(
-                PolicyRule.SHARD_THRASH,
-                *write.key,
-                f"{at_least}{_moves(before + 1)} of the shard in {seconds:,} seconds, with this one",
-                f"{_moves(most)} of a shard in {seconds:,} seconds",
-                f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
-            )
+        yield from _thrash(write.key, policy, state.recent.shards.get(write.key, 0))
+
+
+def _thrash(key: ShardKey, policy: NamespacePolicy, before: int) -> Iterator[BrokenRule]:
+    most, seconds = policy.shard_window_moves, policy.window_seconds
+    if most is not None and before + 1 > most:
+        before, at_least = _counted(before, most)
+        yield BrokenRule(
+            PolicyRule.SHARD_THRASH,
+            *key,
+            f"{at_least}{_moves(before + 1)} of the shard in {seconds:,} seconds, with this one",
+            f"{_moves(most)} of a shard in {seconds:,} seconds",
+            f"Leave the shard where it is until earlier moves have left the window, {_OR_FORCE}",
+        )
 
 
 def _counted(before: int, most: int) -> tuple[int, str]:

@@ -138,9 +138,9 @@ def test_a_stale_plan_says_what_has_changed_by_whom_and_to_plan_again(placed: Me
     answer = apply(file)
     assert (answer.exit, answer.out) == (Exit.REFUSED, "")
     lines = answer.err.splitlines()
-    assert lines[1].startswith(f"  orders/{first} is at version 2, not 1: by alice at ")
+    assert lines[1].startswith(f"  orders/{first} is at version 2, not 1 (ownerNodeId): by alice at ")
     assert re.search(r" \(CHG-7: hot\), change \d+$", lines[1])
-    assert lines[2].startswith(f"  orders/{second} is at version 2, not 1: by alice at ")
+    assert lines[2].startswith(f"  orders/{second} is at version 2, not 1 (ownerNodeId): by alice at ")
     assert owners(placed) == before
     assert omnirelay(*shlex.split(lines[-1])[1:]).exit == Exit.OK
     assert len(plans()) == 2

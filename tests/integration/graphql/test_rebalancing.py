@@ -222,8 +222,10 @@ async def test_a_plan_does_not_fit_once_a_shard_of_it_was_changed(api: Api, crow
     (conflict,) = stale["conflicts"]
     assert (conflict["shardId"], conflict["expectedVersion"], conflict["actualVersion"]) == (move["shardId"], "1", "2")
     assert (conflict["current"]["ownerNodeId"], conflict["lastChange"]["actor"]) == ("node-a", "bob")
+    assert conflict["changedFields"] == ["status"]
     assert stale["message"].startswith(
-        f"plan {plan['id']} does not fit any more: shard billing/{move['shardId']} is at version 2, not 1: bob changed "
+        f"plan {plan['id']} does not fit any more: shard billing/{move['shardId']} is at version 2, not 1 (status): "
+        f"bob changed it in change {conflict['lastChange']['id']} at "
     )
     assert stale["message"].endswith("node-a owns it now; make a new plan")
     assert await crowded.table() == before

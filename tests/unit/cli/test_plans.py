@@ -42,11 +42,11 @@ def test_a_bar_is_never_longer_than_that_of_the_largest_load() -> None:
 
 
 def test_loads_are_shown_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
-    print_loads([NodeLoad("n1", 3, 0, 4.5, 0.0), NodeLoad("n2", 1, 1, 1.0, 1.0)], everything=False)
+    print_loads([NodeLoad("n1", 3, 0, 4.5, 0.0, 3), NodeLoad("n2", 1, 1, 1.0, 1.0, 2)], everything=False)
     assert capsys.readouterr().out.splitlines() == [
-        "NODE  SHARDS  CAPACITY  LOAD (= kept, + gained, - lost)",
-        "n1    3 -> 0  4.5 -> 0  ------------------------------",
-        "n2    1       1         ==========",
+        "NODE  SHARDS  PEAK  CAPACITY  LOAD (= kept, + gained, - lost)",
+        "n1    3 -> 0  3     4.5 -> 0  ------------------------------",
+        "n2    1       2     1         ==========",
     ]
 
 

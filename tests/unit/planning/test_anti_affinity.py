@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persistence.model.policy import NamespacePolicy
 from persistence.model.records import NodeStatus
 from persistence.planning.explanation import explain
 from persistence.planning.planner import propose
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
+from persistence.planning.waves import change_limit, wave_moves
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, snapshot
 
 OWNERS = [f"node-{number}" for number in range(5)]
@@ -126,3 +131,77 @@ def test_a_shard_is_told_whom_its_nodes_are_for() -> None:
         "node-b": None,
     }
     assert told.summary.endswith(f"The next plan moves it: node-a is for {other}, of group g too.")
+
+
+def pairs(count: int, owners: Sequence[str], **fields: Any) -> list[PlacedShard]:
+    """So many groups of two, on any two nodes."""
+    random = Random(1)
+    placed = []
+    for number in range(count):
+        for letter, owner in zip("ab", random.sample(owners, 2), strict=True):
+            placed.append(shard(f"s{number:03}{letter}", owner, group=f"g{number}", **fields))
+    return placed
+
+
+def test_a_hundred_pairs_are_moved_within_the_default_budget() -> None:
+    """It was stuck at 100 of 158 moves, in the middle of a pair."""
+    there = snapshot(nodes(*OWNERS[:4]), pairs(100, OWNERS[:4]))
+    proposal = planned(there)
+    assert proposal.together
+    assert {count for _, count in proposal.together} == {2}
+    assert not proposal.violations
+    most = {"billing": change_limit(200, NamespacePolicy())}
+    made, owners = 0, {one.shard_id: one.owner_node_id for one in there.shards["billing"]}
+    while made < len(proposal.moves):
+        wave = wave_moves(proposal.moves, proposal.together, made, most, 1_000)
+        assert 1 <= len(wave) <= 20
+        owners |= {move.shard_id: move.to_node_id for move in wave}
+        assert not together(list(there.shards["billing"]), owners)
+        made += len(wave)
+
+
+def swapped(percent: float = 100) -> PlacementSnapshot:
+    """A pair that has to change places, among shards that stay."""
+    there = nodes("node-a", "node-b")
+    pair = [shard("s1", "node-a", group="g"), shard("s2", "node-b", group="g")]
+    if not planned(snapshot(there, pair)).moves:
+        pair = [one._replace(owner_node_id=other.owner_node_id) for one, other in zip(pair, pair[::-1], strict=True)]
+    return snapshot(there, pair, namespace(policy=NamespacePolicy(move_budget_percent=percent)))
+
+
+def test_a_pair_that_changes_places_is_a_batch() -> None:
+    proposal = planned(swapped())
+    assert (len(proposal.moves), proposal.together, proposal.violations) == (2, ((0, 2),), ())
+
+
+def test_a_plan_too_small_for_a_pair_says_so() -> None:
+    """It said "Nothing to move"."""
+    proposal = planned(swapped(), max_moves=1)
+    assert (proposal.moves, proposal.remaining_moves) == ((), 2)
+    (violation,) = proposal.violations
+    assert (violation.code, violation.shard_id) == ("CYCLE_EXCEEDS_BUDGET", "s1")
+    assert violation.message == (
+        "billing/s1 and 1 more of its group change places, in one change of 2 moves, and the plan's maxMoves allows 1"
+    )
+
+
+def test_a_pair_that_no_budget_holds_comes_last_and_is_named() -> None:
+    there = swapped(1)
+    proposal = planned(there)
+    assert (len(proposal.moves), proposal.together, proposal.waves) == (2, ((0, 2),), 1)
+    (violation,) = proposal.violations
+    assert violation.code == "CYCLE_EXCEEDS_BUDGET"
+    assert violation.message.endswith("in one change of 2 moves, and the move budget of 1 % allows 1")
+    for one in ("s1", "s2"):
+        told = explain(there, "billing", one, STRATEGIES)
+        assert told is not None
+        assert [problem.code for problem in told.violations] == ["CYCLE_EXCEEDS_BUDGET"]
+
+
+def test_those_that_wait_for_others_of_their_group_come_after_them() -> None:
+    """Nobody has to move with another one where the last of them goes to a node without the group."""
+    there = [node("node-a", NodeStatus.DRAINING), *nodes("node-b", "node-c")]
+    for first, second in (("node-a", "node-b"), ("node-a", "node-c"), ("node-b", "node-a"), ("node-c", "node-a")):
+        proposal = planned(snapshot(there, [shard("s1", first, group="g"), shard("s2", second, group="g")]))
+        assert proposal.together is None
+        assert planned(snapshot(there, [shard("s1", first, group="g"), shard("s2", second, group="g")]), 1).moves

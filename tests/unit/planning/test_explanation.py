@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from persistence.model.outcomes import BrokenRule
+from persistence.model.policy import PolicyRule
 from persistence.model.records import MoveReason, NodeStatus
 from persistence.planning.explanation import Explanation, explain
 from persistence.planning.planner import propose
@@ -131,3 +135,41 @@ def test_a_shard_that_cannot_be_placed_says_why() -> None:
     assert (found.target_node_id, found.move, found.replica_node_ids) == (None, None, ())
     assert found.summary.startswith("billing/s1 is on a. It cannot be placed: ")
     assert [one.obstacle for one in found.candidates] == ["the namespace cannot be placed"]
+
+
+def test_a_shard_that_the_next_plan_has_no_room_for_is_told_of_a_later_one() -> None:
+    there = snapshot(nodes("node-a"), shards(5, "gone"))
+    moved = [move.shard_id for move in propose(there, STRATEGIES, max_moves=3).moves]
+    for one in there.shards["billing"]:
+        found = explain(there, "billing", one.shard_id, STRATEGIES, max_moves=3)
+        assert found is not None
+        assert (found.move is not None, found.stays) == (
+            (True, None) if one.shard_id in moved else (False, "LATER_PLAN")
+        )
+        if one.shard_id not in moved:
+            assert found.summary.endswith("A later plan moves it: the next one has 3 moves, which come first.")
+
+
+def test_the_wave_of_a_move_is_told() -> None:
+    there = snapshot([node("node-a"), node("old", NodeStatus.DRAINING)], shards(25, "old"))
+    found = explained(there, "s0007")
+    assert (found.number, found.planned, found.wave, found.waves) == (8, 25, 3, 9)
+    assert found.summary.endswith("It is move 8 of 25, in wave 3 of 9.")
+
+
+@pytest.mark.parametrize(
+    ("broken", "text"),
+    [
+        (
+            BrokenRule(PolicyRule.FREEZE, "billing", None, "a change", "changes from 2026-03-02T00:00:00Z on", "Wait"),
+            "It waits: billing is frozen, which allows changes from 2026-03-02T00:00:00Z on.",
+        ),
+        (
+            BrokenRule(PolicyRule.WINDOW_BUDGET, "billing", None, "6 moves in 60 seconds", "5 moves in 60 seconds", ""),
+            "It waits: billing allows 5 moves in 60 seconds, and it would be 6 moves in 60 seconds.",
+        ),
+    ],
+)
+def test_what_a_move_waits_for_is_told(broken: BrokenRule, text: str) -> None:
+    found = explained(snapshot(nodes("a"), [shard("s1", "gone")]))
+    assert replace(found, waits=(broken,)).summary.endswith(f"gone is not registered. {text}")

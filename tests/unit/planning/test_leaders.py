@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from persistence.model.policy import DEFAULT_POLICY
 from persistence.model.records import MoveReason, Node, NodeStatus
 from persistence.planning.explanation import explain
-from persistence.planning.lifecycle import wave_moves
 from persistence.planning.planner import propose
 from persistence.planning.proposal import LeaderChange, Move, Proposal, read_proposal
 from persistence.planning.snapshot import PlacedShard
+from persistence.planning.waves import change_limit, wave_moves
 from tests.support.snapshots import STRATEGIES, namespace, node, shard, snapshot
 
 SSD = {"disk": "ssd"}
@@ -101,7 +102,7 @@ def test_a_mesh_whose_leaders_were_replaced_has_nothing_left_to_do() -> None:
 
 def test_changes_of_leaders_take_no_budget_and_are_in_the_document() -> None:
     proposal = planned(*(shard(f"s{number}", "a", leader_id="down") for number in range(30)))
-    assert len(wave_moves(proposal.moves, {"billing": 30}, {}, 1_000)) == 30
+    assert len(wave_moves(proposal.moves, None, 0, {"billing": change_limit(30, DEFAULT_POLICY)}, 1_000)) == 30
     assert read_proposal(proposal.document).moves == proposal.moves
     assert '"leader"' not in planned(shard("s1", "down")).document
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
+from random import Random
 from typing import Any
 
 import pytest
 
+from persistence.model.policy import NamespacePolicy
 from persistence.model.records import MoveReason, NodeStatus
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import NodeLoad, PlannedNamespace, PlannedNode, Proposal, placement_digest
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
+from persistence.planning.waves import peak_loads
 from strategies.model import Node, Shard
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
 
@@ -172,8 +176,8 @@ def test_a_pin_on_a_node_that_takes_no_part_takes_no_room() -> None:
     assert {violation.code for violation in proposal.violations} == {"PINNED_TO_UNAVAILABLE"}
 
 
-def test_a_plan_that_is_cut_says_which_nodes_it_leaves_above_a_bound() -> None:
-    """Node-b gives away what it has no room for only after it was given the shards of a node that is gone."""
+def test_a_plan_that_is_cut_leaves_no_node_above_a_bound() -> None:
+    """Node-b gives away what it has no room for before it is given the shards of a node that is gone."""
     there, parameters = nodes("node-a", "node-b"), {"maxShardsPerNode": 10}
     rest = settled(there, shards(20), parameters)
     gone = {one.shard_id for one in rest if one.owner_node_id == "node-b"}
@@ -182,15 +186,88 @@ def test_a_plan_that_is_cut_says_which_nodes_it_leaves_above_a_bound() -> None:
     for_a = sorted(one.shard_id for one in rest if one.owner_node_id == "node-a")[:4]
     owned = [one._replace(owner_node_id="node-b") if one.shard_id in for_a else one for one in owned]
     mesh = snapshot(there, owned, namespace(parameters=parameters))
-    whole, cut = planned(mesh), planned(mesh, max_moves=4)
-    assert (len(whole.moves), whole.violations) == (8, ())
-    assert {move.reason for move in cut.moves} == {MoveReason.OWNER_REMOVED}
-    (violation,) = cut.violations
-    assert (violation.code, violation.namespace, violation.node_id) == ("BOUND_EXCEEDED", "billing", "node-b")
-    assert violation.message == (
-        "node-b holds 14 shards, above maxShardsPerNode 10, until the remaining moves are made"
+    whole = planned(mesh)
+    assert (len(whole.moves), whole.violations, whole.together) == (8, (), None)
+    assert max(peak_loads(whole).values()) == 10
+    for most in range(1, 9):
+        cut = planned(mesh, max_moves=most)
+        assert (cut.moves, cut.violations) == (whole.moves[:most], ())
+    # The most urgent comes as soon as there is room for it.
+    reasons = [move.reason for move in whole.moves]
+    assert reasons == [MoveReason.PLACEMENT_CHANGED, MoveReason.OWNER_REMOVED] * 4
+
+
+def test_waves_of_a_table_made_by_hand_stay_within_the_bound() -> None:
+    """The peak was 423."""
+    random = Random(7)
+    owners = [f"node-{number % 4}" for number in range(1_000)]
+    random.shuffle(owners)
+    placed = [shard(f"s{number:04}", owner) for number, owner in enumerate(owners)]
+    there = snapshot(nodes(*set(owners)), placed, namespace(parameters={"maxShardsPerNode": 270}))
+    plan = planned(there)
+    assert len(plan.moves) > 700
+    assert plan.violations == ()
+    assert max(peak_loads(plan).values()) <= 270
+    assert plan.waves == ceil(len(plan.moves) / 100)
+
+
+def test_nodes_that_are_full_change_shards_in_batches() -> None:
+    """Each of 40 nodes has room for no more than it has."""
+    owners = [f"node-{number % 40:02}" for number in range(400)]
+    Random(3).shuffle(owners)
+    placed = [shard(f"s{number:04}", owner) for number, owner in enumerate(owners)]
+    there = snapshot(nodes(*set(owners)), placed, namespace(parameters={"maxShardsPerNode": 10}))
+    plan = planned(there)
+    assert plan.together
+    assert plan.violations == ()
+    assert set(peak_loads(plan).values()) == {10}
+    assert all(count <= 40 for _, count in plan.together)
+
+
+def test_a_circle_that_the_budget_cannot_hold_lifts_a_node_by_one_and_says_so() -> None:
+    there, parameters = nodes("node-a", "node-b"), {"maxShardsPerNode": 10}
+    rest = settled(there, shards(20), parameters)
+    swapped = [min(one.shard_id for one in rest if one.owner_node_id == owner) for owner in ("node-a", "node-b")]
+    owned = [
+        one._replace(owner_node_id="node-b" if one.owner_node_id == "node-a" else "node-a")
+        if one.shard_id in swapped
+        else one
+        for one in rest
+    ]
+    within = namespace(parameters=parameters, policy=NamespacePolicy(move_budget_percent=10))
+    assert planned(snapshot(there, owned, within)).together == ((0, 2),)
+    plan = planned(
+        snapshot(there, owned, namespace(parameters=parameters, policy=NamespacePolicy(move_budget_percent=5)))
     )
-    assert planned(mesh, max_moves=8).violations == ()
+    assert (len(plan.moves), plan.together, plan.waves) == (2, None, 2)
+    (violation,) = plan.violations
+    assert (violation.code, violation.node_id) == ("PEAK_EXCEEDED", plan.moves[0].to_node_id)
+    assert violation.message == (
+        f"{violation.node_id} holds 11 shards, above maxShardsPerNode 10, before all moves are made: 2 moves make room "
+        "for each other in a circle, and the move budget of 5 % allows 1"
+    )
+    assert sorted(peak_loads(plan).values()) == [10, 11]
+
+
+def test_moves_that_no_policy_limits_wait_for_no_others_that_it_does() -> None:
+    """A freeze holds up what comes after the first move that it is about."""
+    there, parameters = nodes("node-a", "node-b", "node-c"), {"maxShardsPerNode": 10}
+    rest = settled(there, shards(30), parameters)
+    on_c = [one.shard_id for one in rest if one.owner_node_id == "node-c"]
+    for_a = [one.shard_id for one in rest if one.owner_node_id == "node-a"][:5]
+    # Node-b has five shards of node-a, and five of its own and three of node-c are on a node that is gone.
+    gone = {*[one.shard_id for one in rest if one.owner_node_id == "node-b"][:5], *on_c[-3:]}
+    owned = [
+        one._replace(owner_node_id="gone" if one.shard_id in gone else "node-b" if one.shard_id in for_a else one[1])
+        for one in rest
+    ]
+    reasons = [move.reason for move in planned(snapshot(there, owned, namespace(parameters=parameters))).moves]
+    urgent, other = MoveReason.OWNER_REMOVED, MoveReason.PLACEMENT_CHANGED
+    assert reasons == [urgent] * 3 + [other, urgent] * 5
+    limited = namespace(parameters=parameters, policy=NamespacePolicy(involuntary_moves_limited=True))
+    assert sorted(planned(snapshot(there, owned, limited)).moves, key=lambda move: move.shard_id) == sorted(
+        planned(snapshot(there, owned, namespace(parameters=parameters))).moves, key=lambda move: move.shard_id
+    )
 
 
 def test_a_node_that_was_above_its_bound_before_is_not_the_plans_doing() -> None:

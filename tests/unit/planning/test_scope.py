@@ -71,7 +71,8 @@ def test_a_plan_narrowed_to_drained_nodes_moves_what_their_pre_flight_counts(
             assert (counted.moves, counted.remaining_moves) == (plan.moves, plan.remaining_moves)
             assert {move.from_node_id for move in plan.moves} <= set(leaving)
             assert not {move.to_node_id for move in plan.moves} & set(leaving)
-            assert counted.blockers == plan.violations
+            # A bound that is exceeded on the way keeps no shard where it is.
+            assert counted.blockers == tuple(one for one in plan.violations if one.code != "PEAK_EXCEEDED")
 
 
 def test_shards_that_stay_take_their_room() -> None:
