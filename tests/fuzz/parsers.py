@@ -18,9 +18,9 @@ import jwt
 from graph.auth.keys import KeysUnusable, public_keys
 from graph.auth.principal import Scope, Unauthenticated
 from graph.cli.errors import Failure
+from graph.cli.formats.problems import Problems
 from graph.cli.formats.registry import FOREIGN
 from graph.cli.importing.parse import read_file
-from graph.cli.importing.problems import Problems
 from graph.cli.namespaces import _declarations as read_declarations
 from graph.cli.plans import named_plan
 from graph.client.address import read_address

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from graph.cli.formats.copies import cannot_be_written
-from graph.cli.importing.problems import Problems
+from graph.cli.formats.problems import Problems
 from graph.client.records import Json
 
 _NODE: Final = re.compile(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from graph.cli.formats.copies import cannot_be_written, collected, copies
 from graph.cli.formats.json_items import is_json, json_items
-from graph.cli.importing.problems import Problems
+from graph.cli.formats.problems import Problems
 from graph.client.records import Json
 from persistence.model.fields import quoted
 

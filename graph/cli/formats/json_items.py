@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from graph.cli.importing.problems import Problems
+from graph.cli.formats.problems import Problems
 from graph.client.records import Json
 
 _BLANK: Final = " \t\n\r"

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from graph.cli.formats.copies import cannot_be_written
-from graph.cli.importing.problems import Problems
+from graph.cli.formats.problems import Problems
 from graph.client.records import Json
 from persistence.model.fields import quoted
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from graph.cli.formats import cassandra, ceph, elasticsearch, kafka, redis
-from graph.cli.importing.problems import Problems
+from graph.cli.formats.problems import Problems
 from graph.client.records import Json
 
 Lines: TypeAlias = Iterable[tuple[int, str]]

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from graph.cli.formats.problems import Problems
 from graph.cli.formats.registry import FOREIGN
-from graph.cli.importing.problems import Problems
 from graph.cli.output import listed
 from graph.client.records import Json
 from persistence.model.fields import (

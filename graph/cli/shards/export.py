@@ -6,9 +6,9 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, newest_revision
+from graph.cli.formats.problems import Problems
 from graph.cli.formats.registry import FOREIGN, ForeignFormat
 from graph.cli.importing.parse import COLUMNS, FORMATS, NumberedLines
-from graph.cli.importing.problems import Problems
 from graph.cli.options import server_options
 from graph.cli.output import pluralized, print_json, print_status
 from graph.cli.points_in_time import PointInTime, as_of, as_of_option

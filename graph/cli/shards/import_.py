@@ -6,10 +6,10 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, print_warnings
+from graph.cli.formats.problems import Problems
 from graph.cli.formats.registry import FOREIGN
 from graph.cli.importing.compare import Difference
 from graph.cli.importing.parse import FORMATS, ShardFile, read_file
-from graph.cli.importing.problems import Problems
 from graph.cli.importing.run import Done, Import, difference_to
 from graph.cli.namespaces import configure
 from graph.cli.options import change_input, change_options, force_option, server_options

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.cli.errors import Exit, Failure
+from graph.cli.formats.problems import Problems
 from graph.cli.formats.registry import FOREIGN
 from graph.cli.importing.parse import NumberedLines, read_file
-from graph.cli.importing.problems import Problems
 from persistence.model.fields import identifier_problem
 
 TABLES: Final = Path(__file__).parents[2] / "golden" / "tables"

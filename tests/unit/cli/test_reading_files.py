@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.cli.errors import Exit, Failure
+from graph.cli.formats.problems import Problems
 from graph.cli.importing.parse import ShardFile, read_file
-from graph.cli.importing.problems import Problems
 from persistence.model.records import IDENTIFIER_PATTERN, ShardKey, ShardStatus
 
 HEADER: Final = "namespace,shardId,ownerNodeId"
