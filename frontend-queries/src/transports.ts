@@ -53,17 +53,29 @@ export interface GraphqlWsClient {
       complete(): void;
     },
   ): () => void;
-  on?(event: "connected", listener: () => void): () => void;
+  on?(event: "connected" | "closed", listener: () => void): () => void;
 }
 
 /** Queries and mutations over fetch, subscriptions over a client of graphql-ws that the caller has made. */
 export function overWebSocket(options: RequestOptions & { client: GraphqlWsClient }): MeshTransport {
   const { client } = options;
+  let isConnected = false;
+  client.on?.("connected", () => {
+    isConnected = true;
+  });
+  client.on?.("closed", () => {
+    isConnected = false;
+  });
   return {
     request: (document, variables, signal) => requestOverFetch(options, document, variables, signal),
     subscribe(document, variables, sink) {
-      const stopped = client.on?.("connected", () => sink.opened?.());
       let ended = false;
+      const opened = (): void => {
+        if (!ended) sink.opened?.();
+      };
+      // Of a socket that other subscriptions have opened before nothing more is heard.
+      const stopped = client.on?.("connected", opened);
+      if (isConnected) queueMicrotask(opened);
       const end = (then: () => void): void => {
         if (ended) return;
         ended = true;

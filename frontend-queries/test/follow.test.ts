@@ -95,6 +95,13 @@ describe("followShards", () => {
     expect(server.subscriptions[0]?.after).toBe("c7");
   });
 
+  test("reads pages as they are now where they need not be exact, and still follows after the first", async () => {
+    const server = new Server([page(["a"], 7, "p1"), page(["b"], 9)]);
+    const { until } = following(server, { exact: false });
+    expect(await until("listed")).toMatchObject({ revision: "7", cursor: "c7" });
+    expect(server.requests).toMatchObject([{ asOf: null }, { after: "p1", asOf: null }]);
+  });
+
   test("resumes after the last batch that was dealt with, and hands out each diff once", async () => {
     const server = new Server([page([], 7)]);
     const { until, next } = following(server);

@@ -122,6 +122,22 @@ describe("websockets", () => {
     expect(given().payload).toEqual({ query: "", documentId: StreamHead.documentId, variables: {} });
   });
 
+  test("that are open already are said to be so to the next subscription", async () => {
+    const listeners: Record<string, (() => void)[]> = { connected: [], closed: [] };
+    const on = (event: string, listener: () => void) => {
+      listeners[event]?.push(listener);
+      return () => undefined;
+    };
+    const { made, given } = client();
+    const { options } = answering(json({}));
+    const transport = overWebSocket({ ...options, client: { ...made, on } });
+    listeners["connected"]?.forEach((listener) => listener());
+    const events = collected((sink) => transport.subscribe(StreamHead, {}, sink));
+    await Promise.resolve();
+    given().sink.complete();
+    expect(await events).toEqual(["opened", "complete"]);
+  });
+
   test("hand out errors as one MeshError, and nothing after it", async () => {
     const { made, given } = client();
     const { options } = answering(json({}));

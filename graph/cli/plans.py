@@ -20,11 +20,9 @@ from graph.cli.output import (
     made_by,
     pluralized,
     print_json_text,
-    print_status,
     print_table,
     printable,
 )
-from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json
@@ -224,11 +222,6 @@ def print_planned(plan: Json, *, everything: bool, as_json: bool) -> Proposal:
         print_proposal(proposal, everything=everything)
         click.echo(summary(proposal, "move"))
     return proposal
-
-
-def print_how_to_apply(plan: Json) -> None:
-    print_status(f"This is plan {plan['id']}; nothing has moved yet. To apply it:")
-    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', plan['id'])}")
 
 
 def print_proposal(proposal: Proposal, *, everything: bool) -> None:

@@ -93,7 +93,7 @@ def serve(
             log(_log, logging.INFO, "Ready", {"url": url})
             return
         steps("Ready")
-        click.echo(f"GraphiQL  {url}/graphql\nHealth    {url}/readyz\nMetrics   {url}/metrics")
+        click.echo(f"GraphiQL  {url}/graphql\nDashboard {url}/\nHealth    {url}/readyz\nMetrics   {url}/metrics")
         steps("Ctrl-C stops it")
 
     try:

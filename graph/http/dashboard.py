@@ -5,7 +5,7 @@ there, as before there was a page. Files carry a digest of their content in thei
 and lie there compressed ahead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from http import HTTPStatus
 from mimetypes import guess_type
@@ -69,15 +69,20 @@ class _File(NamedTuple):
 
 def dashboard_routes() -> list[BaseRoute]:
     return [
-        *(Route(path, _page) for path in PAGES),
+        *(Route(path, _page_at(path.count("/") - 1)) for path in PAGES),
         Route(f"/{_FOLDER}/{{name}}", _file),
     ]
 
 
-async def _page(request: Request) -> Response:
-    if not read_accept(request).names(HTML):
-        raise HTTPException(HTTPStatus.NOT_FOUND)
-    return HTMLResponse(_html(request.scope["path"].count("/") - 1), headers=PAGE_HEADERS)
+def _page_at(depth: int) -> Callable[[Request], Awaitable[Response]]:
+    """Answers with the page, for addresses so many folders below the root."""
+
+    async def page(request: Request) -> Response:
+        if not read_accept(request).names(HTML):
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return HTMLResponse(_html(depth), headers=PAGE_HEADERS)
+
+    return page
 
 
 async def _file(request: Request) -> Response:

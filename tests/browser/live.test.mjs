@@ -45,6 +45,7 @@ test("a move is shown as it happens: in the ticker with who and why, on the map,
 test("a pause holds the list still, and resuming shows all that came", async () => {
   const page = await browser.page(server, { height: 1_000 });
   await open(page, server, "/live?ns=orders");
+  await page.waitForSelector(".live-row");
   await page.keyboard.press("p");
   const before = await revisions(page);
   const moved = [];
@@ -78,6 +79,20 @@ test("a server that is killed and comes back costs the page no change, and the p
   assert.deepEqual(page.strangers, []);
   // A socket that is refused is on the console whatever a page does.
   assert.deepEqual(page.errors.filter((error) => !/WebSocket connection|Failed to load resource/.test(error)), []);
+  await page.context().close();
+});
+
+test("where a proxy lets no websocket through, changes come as an event stream", async () => {
+  const page = await browser.page(server);
+  await page.routeWebSocket(/graphql/, (socket) => socket.close({ code: 1001 }));
+  const streams = [];
+  page.on("request", (request) => {
+    if (request.headers()["accept"] === "text/event-stream") streams.push(request.url());
+  });
+  await open(page, server, "/live");
+  const revision = await server.move("orders", "orders-011", "node-eu-3", "by event stream");
+  await shows(page, revision);
+  assert.ok(streams.length > 0);
   await page.context().close();
 });
 

@@ -38,10 +38,26 @@ export function toMeshError(error: CombinedError): MeshError {
 const socket = new URL(ENDPOINT);
 socket.protocol = socket.protocol === "https:" ? "wss:" : "ws:";
 
+/** A socket that nothing answers on, as after the machine slept, is closed after these two together. */
+const PING_MS = 10_000;
+const PONG_MS = 5_000;
+
+let unanswered: ReturnType<typeof setTimeout> | undefined;
+
 const socketClient = createSocketClient({
   url: socket.href,
   connectionParams: () => headers(),
   retryAttempts: 0, // followShards comes back by itself, with another cursor
+  keepAlive: PING_MS,
+  on: {
+    ping(received) {
+      if (!received) unanswered = setTimeout(() => socketClient.terminate(), PONG_MS);
+    },
+    pong(received) {
+      if (received) clearTimeout(unanswered);
+    },
+    closed: () => clearTimeout(unanswered),
+  },
 });
 
 const options = { url: ENDPOINT, headers };

@@ -1,8 +1,8 @@
 /** Feeds the stores: what there is, then every change, for as long as the page is open. What the bar shows is `connection`. */
-import { followShards, fromUnknown } from "@omnirelay/mesh-queries";
+import { POSITION_LOST, followShards, fromUnknown } from "@omnirelay/mesh-queries";
 import type { Cursor, Follower, MeshError } from "@omnirelay/mesh-queries";
-import { FollowMesh, ListChanges, MeshOverview, MeshShards } from "@omnirelay/mesh-queries/trusted";
-import type { MeshOverviewQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
+import { FollowMesh, ListChanges, MeshOverview, MeshShards, ShardHistory, WatchChanges } from "@omnirelay/mesh-queries/trusted";
+import type { MeshOverviewQuery, ShardHistoryQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
 
 import { Value } from "../lib/external.js";
 import { serverAhead } from "../lib/now.js";
@@ -59,8 +59,8 @@ export const oldest = new Value<{ readonly revision: string; readonly at: string
 export const rate = new Value(0);
 
 const PUBLISH_MS = 250;
-const OVERVIEW_MS = 10_000;
-const CHANGES_MS = 2_000;
+const OVERVIEW_MS = 30_000;
+const WATCH_AGAIN_MS = 1_000;
 const CHANGES_A_PAGE = 50;
 const DIFFS_A_SLICE = 200;
 
@@ -75,18 +75,21 @@ const update = (changed: Partial<Connection>): void => connection.set({ ...conne
 export function start(): void {
   setInterval(publish, PUBLISH_MS);
   setInterval(() => void readOverview(), OVERVIEW_MS);
-  setInterval(() => void readChanges(), CHANGES_MS);
   addEventListener("online", () => retryNow());
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) retryNow();
+    if (document.hidden) return;
+    retryNow();
+    void readOverview();
   });
   token.subscribe(() => {
     wakeOnToken?.();
     follower?.reconnect();
+    endWatching?.();
     void readOverview();
   });
   void readOverview();
   void readChanges();
+  void watchChanges();
   void followForever();
 }
 
@@ -114,6 +117,7 @@ async function followForever(): Promise<void> {
 async function followOnce(): Promise<void> {
   follower = followShards<ShardOnMapFragment, MeshDiff>({
     transport,
+    exact: false, // the store takes no record that is older than the one it has
     after: cursor, // of what is shown already, where another token goes on
     documents: {
       list: MeshShards,
@@ -138,6 +142,11 @@ async function followOnce(): Promise<void> {
       case "listed":
         mesh.publish();
         cursor = event.cursor;
+        // Of a store that was restored or replaced, what the ticker has may never have been.
+        if (relist !== undefined && relist.code !== "COMPACTED") {
+          changeLog.clear();
+          void readChanges();
+        }
         if (relist !== undefined) update({ relisted: { code: relist.code, revision: event.revision } });
         break;
       case "open":
@@ -186,9 +195,9 @@ function publish(): void {
 
 let overviewRuns = false;
 
-/** Nodes and namespaces; read again from time to time, until the API has a stream of their changes. */
+/** Who asks, nodes and namespaces: after each change of them, and from time to time. */
 export async function readOverview(): Promise<void> {
-  if (overviewRuns || document.hidden) return;
+  if (overviewRuns || (document.hidden && mesh.nodes.size > 0)) return;
   overviewRuns = true;
   try {
     const { nodes, namespaces, head, ...found } = await transport.request(MeshOverview, {});
@@ -218,25 +227,59 @@ const OTHER_KINDS = [
   "COMPACT_HISTORY",
 ] as const;
 
-let changesRun = false;
-let hasChanges = false;
+let endWatching: (() => void) | undefined;
 
-/** Changes of nodes, namespaces and plans, and what was committed before the page was opened. */
+/** Changes of nodes, namespaces and plans, as long as the page is open; before them, the newest of all kinds. */
+async function watchChanges(): Promise<void> {
+  let after: string | null = null;
+  for (let isFirst = true; ; isFirst = false) {
+    await new Promise<void>((resolve) => {
+      const stop = transport.subscribe(WatchChanges, { filter: { kinds: [...OTHER_KINDS] }, after: after as Cursor | null }, {
+        opened() {
+          if (isFirst) return;
+          void readOverview();
+          if (after === null) void readChanges();
+        },
+        next({ changes }) {
+          after = changes.cursor;
+          changeLog.addListed(changes.changes);
+          if (changes.changes.some(({ configuration }) => configuration !== null)) void readOverview();
+        },
+        error({ code }) {
+          if (POSITION_LOST.has(code)) after = null;
+          resolve();
+        },
+        complete: resolve,
+      });
+      endWatching = () => {
+        stop();
+        resolve();
+      };
+    });
+    await new Promise((resolve) => setTimeout(resolve, WATCH_AGAIN_MS));
+    while (["lost", "refused", "over"].includes(connection.get().phase)) await changeOf(connection);
+  }
+}
+
+const changeOf = <T>(value: Value<T>): Promise<void> =>
+  new Promise((resolve) => {
+    const stop = value.subscribe(() => {
+      stop();
+      resolve();
+    });
+  });
+
+/** What a row of the ticker shows of a row of history. */
+export const ofHistory = (row: ShardHistoryQuery["shardHistory"]["nodes"][number]): MeshDiff => row as unknown as MeshDiff;
+
+/** What was committed before the page was opened. */
 async function readChanges(): Promise<void> {
-  if (changesRun || document.hidden || connection.get().phase === "refused") return;
-  changesRun = true;
   try {
-    // Changes of shards come live, perhaps hundreds a second: only the first page is of all kinds.
-    const filter = hasChanges ? { kinds: [...OTHER_KINDS] } : null;
-    const { changes } = await transport.request(ListChanges, { first: CHANGES_A_PAGE, filter });
-    const isFirst = !hasChanges;
-    hasChanges = true;
-    const added = changeLog.addListed(changes.nodes);
-    const isOfNodes = changes.nodes.slice(0, added).some(({ configuration }) => configuration !== null);
-    if (!isFirst && isOfNodes) void readOverview();
+    const { changes } = await transport.request(ListChanges, { first: CHANGES_A_PAGE });
+    changeLog.addListed(changes.nodes);
+    const { shardHistory } = await transport.request(ShardHistory, { first: CHANGES_A_PAGE });
+    changeLog.complete(shardHistory.nodes.map(ofHistory));
   } catch {
     // As above.
-  } finally {
-    changesRun = false;
   }
 }

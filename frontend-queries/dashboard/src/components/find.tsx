@@ -58,7 +58,9 @@ export function FindDialog({ onClose, onGo }: { onClose(): void; onGo(to: string
     <Dialog title={text.find.title} onClose={onClose}>
       <input
         className="input"
-        type="search"
+        type="text"
+        autoComplete="off"
+        spellCheck={false}
         role="combobox"
         aria-expanded={found.length > 0}
         aria-controls={id}

@@ -32,3 +32,7 @@ interface Store<T> {
 export const useValue = <T>(value: Value<T>): T => useSyncExternalStore(value.subscribe, value.get);
 
 export const useStore = <T>(store: Store<T>): T => useSyncExternalStore(store.subscribe, store.snapshot);
+
+/** A part of a value: the component is not rendered again while that is the same. */
+export const useSelected = <T, Part>(value: Value<T>, select: (from: T) => Part): Part =>
+  useSyncExternalStore(value.subscribe, () => select(value.get()));

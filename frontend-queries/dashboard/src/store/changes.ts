@@ -1,9 +1,10 @@
 /** The newest changes, each once, with the shards that were seen of it: what the ticker shows. At most 5,000 diffs. */
-import type { FollowMeshSubscription, ListChangesQuery } from "@omnirelay/mesh-queries/trusted";
+import type { FollowMeshSubscription, WatchChangesSubscription } from "@omnirelay/mesh-queries/trusted";
 
 import type { MeshDiff } from "./mesh.js";
 
-type ListedChange = ListChangesQuery["changes"]["nodes"][number];
+/** Of a page of the audit log as well. */
+type ListedChange = WatchChangesSubscription["changes"]["changes"][number];
 type DiffChange = FollowMeshSubscription["shardDiffs"]["diffs"][number]["change"];
 
 export interface ChangeRow {
@@ -67,6 +68,25 @@ export class ChangeLog {
     }
     if (added.length > 0) this.#insert(added);
     return added.length;
+  }
+
+  /** Rows of history: what they say of changes of one shard that were listed without it. */
+  complete(rows: readonly MeshDiff[]): void {
+    for (const diff of rows) {
+      const row = this.#byId.get(diff.change.id);
+      if (row === undefined || row.shardCount !== 1 || row.diffs.length > 0) continue;
+      row.diffs.push(diff);
+      this.#diffs += 1;
+      this.#isDirty = true;
+    }
+    if (this.#isDirty) this.rows = [...this.rows];
+  }
+
+  clear(): void {
+    this.rows = [];
+    this.#byId.clear();
+    this.#diffs = 0;
+    this.#isDirty = true;
   }
 
   publish(): void {

@@ -2,7 +2,7 @@
 import { Link } from "wouter";
 
 import { connection, mesh } from "../../api/live.js";
-import { useValue } from "../../lib/external.js";
+import { useSelected } from "../../lib/external.js";
 import { useServerNow } from "../../lib/now.js";
 import { useZone } from "../../lib/settings.js";
 import { momentOf } from "../../lib/time.js";
@@ -22,7 +22,7 @@ interface Item {
 export function Attention({ totals, onNode }: { totals: Totals; onNode(id: string): void }) {
   const now = useServerNow();
   const zone = useZone();
-  const { phase } = useValue(connection);
+  const phase = useSelected(connection, (current) => current.phase);
   const nodes = [...mesh.nodes.values()];
   const owned = (id: string): number => totals.nodes[mesh.nodeNames.find(id) ?? -1]?.shards ?? 0;
   const of = (status: string) => nodes.filter((node) => node.status === status);

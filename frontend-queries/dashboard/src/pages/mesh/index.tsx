@@ -3,7 +3,7 @@ import { useState } from "react";
 import { useLocation } from "wouter";
 
 import { connection, mesh } from "../../api/live.js";
-import { useStore, useValue } from "../../lib/external.js";
+import { useSelected, useStore } from "../../lib/external.js";
 import { shardPath, useQueryState } from "../../lib/query.js";
 import { totalsOf } from "../../store/mesh.js";
 import { text } from "../../text.js";
@@ -21,7 +21,7 @@ export default function MeshPage() {
   useStore(mesh);
   const [query, change] = useQueryState();
   const [, navigate] = useLocation();
-  const { phase } = useValue(connection);
+  const phase = useSelected(connection, (current) => current.phase);
   const [pointed, setPointed] = useState(-1);
   const [tidied, setTidied] = useState(0);
   const namespace = query.get("ns") ?? "";

@@ -55,7 +55,7 @@ const BOX_HEAD = 28;
 const BOX_FOOT = 8;
 const BOX_SIDE = 8;
 const MIN_BOX = 150;
-export const TILE_HEIGHT = 22;
+export const TILE_HEIGHT = 24;
 
 export const gapOf = (pitch: number): number => (pitch >= 9 ? 2 : 1);
 

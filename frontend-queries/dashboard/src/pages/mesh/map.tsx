@@ -2,7 +2,7 @@
 import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "react";
 
 import { connection, mesh } from "../../api/live.js";
-import { useStore, useValue } from "../../lib/external.js";
+import { useSelected, useStore } from "../../lib/external.js";
 import { useShortcuts } from "../../lib/keys.js";
 import { theme } from "../../lib/settings.js";
 import { amount, count } from "../../lib/time.js";
@@ -49,7 +49,7 @@ export function MeshMap(props: MapProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const painter = useRef<MapPainter>(null);
   const [size, setSize] = useState({ width: 0, height: 0 });
-  const { phase } = useValue(connection);
+  const phase = useSelected(connection, (current) => current.phase);
   const isListing = phase === "listing" || phase === "connecting";
   const only = namespace ? mesh.namespaceNames.find(namespace) : undefined;
 
@@ -141,6 +141,7 @@ export function MeshMap(props: MapProps) {
   const position = positionOf(layout, cells, chosenRow);
   return (
     <div className="map" ref={frame}>
+      {layout.isDense && <p className="dense quiet">{words.density}</p>}
       <div
         className="map-area"
         style={{ height: layout.height }}

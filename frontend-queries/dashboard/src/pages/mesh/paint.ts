@@ -23,6 +23,9 @@ const COLOURS: readonly Colour[] = ["page", "panel", "line", "ink", "quiet", "re
 const GLYPH_PX = 9;
 const FADE_FRAME_MS = 100;
 
+/** Tiles are painted all at once and no more often than this: each needs a pass over all shards. */
+const TILES_MS = 250;
+
 export class MapPainter {
   readonly #context: CanvasRenderingContext2D;
   #colours = {} as Record<Colour, string>;
@@ -39,6 +42,8 @@ export class MapPainter {
   #pointed = -1;
   #chosen = -1;
   #maxLoad = 1;
+  #counts = new Float64Array(0);
+  #tiledAt = 0;
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
@@ -128,6 +133,16 @@ export class MapPainter {
       if (now - (this.store.movedAt[row] ?? 0) >= MOVED_MS) this.#moving.delete(row);
       if (!this.#still.matches || !this.#moving.has(row)) this.#dirtyRow(row);
     }
+    if (scene.layout.isDense && (this.#all || this.#dirtyBoxes.size > 0)) {
+      const wait = this.#tiledAt + TILES_MS - now;
+      if (!this.#all && wait > 0) {
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.#schedule(), wait);
+        return;
+      }
+      this.#tiledAt = now;
+      this.#count(scene.byLoad);
+    }
     if (this.#all) {
       this.#all = false;
       this.#dirty.clear();
@@ -152,7 +167,7 @@ export class MapPainter {
       this.#dirty.clear();
       this.#dirtyBoxes.clear();
     }
-    if (this.#moving.size > 0) {
+    if (this.#moving.size > 0 && !scene.layout.isDense) {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#schedule(), FADE_FRAME_MS);
     }
@@ -288,7 +303,6 @@ export class MapPainter {
   #paintTiles(scene: Scene, box: Box): void {
     const context = this.#context;
     const { store } = this;
-    const counts = this.#counts(box.number, scene.byLoad);
     const x = cellsLeft(box);
     const width = box.width - 2 * (x - box.x);
     const state = this.#states[box.number] ?? "lost";
@@ -300,7 +314,7 @@ export class MapPainter {
       const y = box.top + line * TILE_HEIGHT;
       line += 1;
       if (y + TILE_HEIGHT > box.y + box.height) return;
-      const value = counts[namespace] ?? 0;
+      const value = this.#counts[box.number * store.namespaceNames.list.length + namespace] ?? 0;
       const share = scene.shareOf(box.number, namespace);
       context.fillStyle = this.#colours.quiet;
       context.textAlign = "left";
@@ -316,16 +330,16 @@ export class MapPainter {
     });
   }
 
-  /** By namespace, how much a node owns. */
-  #counts(node: number, byLoad: boolean): Float64Array {
-    const counts = new Float64Array(this.store.namespaceNames.list.length);
+  /** How much each node owns of each namespace: by node, then namespace. */
+  #count(byLoad: boolean): void {
+    const width = this.store.namespaceNames.list.length;
+    this.#counts = new Float64Array(width * this.store.nodeNames.list.length);
     const { owner, namespace, load, rows } = this.store;
     for (let row = 0; row < rows; row += 1) {
-      if (owner[row] === node && owner[row] !== NONE) {
-        const number = namespace[row] as number;
-        counts[number] = (counts[number] as number) + (byLoad ? (load[row] as number) : 1);
-      }
+      const node = owner[row] as number;
+      if (node === NONE) continue;
+      const at = node * width + (namespace[row] as number);
+      this.#counts[at] = (this.#counts[at] as number) + (byLoad ? (load[row] as number) : 1);
     }
-    return counts;
   }
 }
