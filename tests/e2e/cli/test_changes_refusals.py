@@ -161,7 +161,7 @@ def test_refusals_can_be_narrowed(options: list[str], expected: list[str]) -> No
 def test_an_outcome_that_there_is_not_is_not_taken_for_no_refusals() -> None:
     answer = omnirelay("mesh", "refusals", "list", "--outcome", "PolicyViolatoin")
     assert (answer.exit, answer.out) == (Exit.INVALID, "")
-    assert "PolicyViolation" in answer.err
+    assert "'policyviolation'" in answer.err
 
 
 @pytest.mark.usefixtures("told")
