@@ -128,7 +128,6 @@ test("headers typed once are those of all tabs, of subscriptions too, and are no
   const page = await graphiql();
   const sent = [];
   page.on("request", (request) => request.method() === "POST" && sent.push(request.headers().authorization));
-  const initial = page.waitForEvent("websocket").then((socket) => socket.waitForEvent("framesent"));
   await fill(page, "request-headers.json", '{ "Authorization": "Bearer of-alice" }');
   for (const name of ["ShardWithHistory", "ExplainShard"]) {
     await select(page, name);
@@ -140,6 +139,7 @@ test("headers typed once are those of all tabs, of subscriptions too, and are no
   await page.getByRole("button", { name: "New tab" }).click();
   await page.waitForFunction(() => globalThis.__MONACO.editor.getModels().find(({ uri }) => uri.path.endsWith("request-headers.json")).getValue().includes("of-alice"));
   await select(page, "WatchShards");
+  const initial = page.waitForEvent("websocket").then((socket) => socket.waitForEvent("framesent"));
   await run(page);
   const { payload } = await initial;
   assert.match(String(payload), /"type":"connection_init","payload":\{"Authorization":"Bearer of-alice"\}/);

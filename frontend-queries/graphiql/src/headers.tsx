@@ -9,6 +9,7 @@ const isSame = (one: string, other: string): boolean => one.replace(/\s/g, "") =
 export function SharedHeaders(): null {
   const editor = useGraphiQL((state) => state.headerEditor);
   useEffect(() => {
+    shared = editor?.getValue() || shared; // typed before this listened
     const listening = editor?.onDidChangeModelContent(({ isFlush }) => {
       const text = editor.getValue();
       // A flush is another tab's headers, or those of an entry of history; or the same ones, prettified.
