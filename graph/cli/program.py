@@ -36,7 +36,8 @@ class LazyCommands(UserDict[str, Any]):
         command = self.data[name]
         if isinstance(command, str):
             module, _, variable = command.partition(":")
-            command = self.data[name] = have_completed(getattr(import_module(module), variable))
+            command = getattr(import_module(module), variable)
+            self.data[name] = command = have_completed(command) if COMPLETION in os.environ else command
         return command  # type: ignore[no-any-return]
 
 

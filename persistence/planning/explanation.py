@@ -63,9 +63,10 @@ class Explanation:
         name, owner = f"{self.namespace.name}/{self.shard.shard_id}", self.shard.owner_node_id
         if self.target_node_id is None:
             why = "; ".join(violation.message for violation in self.violations)
-            return f"{name} is on {owner}. It cannot be placed: {why}."
+            return " ".join([f"{name} is on {owner}. It cannot be placed: {why}.{self._led}", *self._when])
         if self.target_node_id == owner:
-            return f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
+            where = f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
+            return " ".join([where, *self._when])
         wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
         if self.stays == "LATER_PLAN":
             return f"{wanted}. A later plan moves it: the next one has {self.planned:,} moves, which come first."
