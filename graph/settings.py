@@ -154,8 +154,10 @@ class NamespaceDeclaration(BaseModel):
 
     @property
     def changes_only_policy(self) -> bool:
-        placement = self.strategy is not None or self.parameters or not all(
-            name.partition(".")[0] == _POLICY for name in self.defaults
+        placement = (
+            self.strategy is not None
+            or self.parameters
+            or not all(name.partition(".")[0] == _POLICY for name in self.defaults)
         )
         return self.changes_policy and not placement
 

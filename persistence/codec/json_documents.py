@@ -127,9 +127,11 @@ def details_json(
 
 
 def read_details(
-    details: Mapping[str, Any],
+    details: Mapping[str, Any] | None,
 ) -> tuple[ConfigurationChange | None, Rebalance | None, Compaction | None]:
     """What `details_json` wrote, parsed."""
+    if details is None:
+        return None, None, None
     if "plan" in details:
         supersedes = tuple(details.get("supersedes", ()))
         return None, Rebalance(details["plan"], details["moved"], details["shardCount"], supersedes), None

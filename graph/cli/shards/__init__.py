@@ -25,5 +25,5 @@ shards = click.Group(
             "simulate": "graph.cli.shards.simulate:simulate_rebalance",
             "explain": "graph.cli.shards.explain:explain_shard",
         }
-    )
+    ),
 )
