@@ -36,9 +36,8 @@ class LazyCommands(UserDict[str, Any]):
         command = self.data[name]
         if isinstance(command, str):
             module, _, variable = command.partition(":")
-            command = getattr(import_module(module), variable)
-            self.data[name] = command = have_completed(command) if COMPLETION in os.environ else command
-        return command  # type: ignore[no-any-return]
+            command = self.data[name] = getattr(import_module(module), variable)
+        return have_completed(command) if COMPLETION in os.environ else command
 
 
 @click.group(
