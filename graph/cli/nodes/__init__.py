@@ -15,6 +15,10 @@ __all__ = ["nodes"]
             "register": "graph.cli.nodes.register:register_node",
             "set": "graph.cli.nodes.set:set_node",
             "drain": "graph.cli.nodes.drain:drain_node",
+            "evacuate": "graph.cli.nodes.evacuate:evacuate_nodes",
+            "cordon": "graph.cli.nodes.cordon:cordon_nodes",
+            "uncordon": "graph.cli.nodes.cordon:uncordon_nodes",
+            "undrain": "graph.cli.nodes.cordon:undrain_nodes",
             "remove": "graph.cli.nodes.remove:remove_node",
         }
     )

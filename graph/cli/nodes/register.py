@@ -1,6 +1,10 @@
 """`omnirelay mesh nodes register`."""
 
+from collections.abc import Sequence
+from typing import Final
+
 import click
+from click.core import ParameterSource
 
 from graph.cli.errors import ApiClient, Failure, committed, refused
 from graph.cli.nodes.shared import now_is, place_options, print_node, use_options
@@ -9,6 +13,9 @@ from graph.cli.suggestions import suggest_next
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import NodeStatus
+
+_OF_SET: Final = ("region", "zone", "label", "weight", "status")
+"""Options that `nodes set` has as well."""
 
 
 @click.command("register")
@@ -55,7 +62,18 @@ def register_node(
 
 
 def _there_already(answer: Json) -> Failure:
+    """With the command that changes it as was requested, if anything was."""
     now = answer["current"]
-    update = suggest_next("omnirelay mesh nodes set", now["nodeId"], "--expected-version", now["version"])
-    advice = [*now_is(now, answer["lastChange"]), "To change it, add what is to be changed to:", f"  {update}"]
+    context = click.get_current_context()
+    typed = [name for name in _OF_SET if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    words = [word for name in typed for one in _values(context.params[name]) for word in (f"--{name}", str(one))]
+    advice = now_is(now, answer["lastChange"])
+    if words:
+        at = ("--expected-version", now["version"])
+        change = suggest_next("omnirelay mesh nodes set", *at, *words, arguments=[now["nodeId"]])
+        advice += ["To change it to what was given:", f"  {change}"]
     return refused(answer, advice)
+
+
+def _values(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) and not isinstance(value, KeyValue) else (value,)

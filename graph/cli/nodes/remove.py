@@ -5,7 +5,7 @@ import click
 from graph.cli.errors import ApiClient
 from graph.cli.nodes.shared import changed_node, print_node, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.suggestions import suggest_next
+from graph.cli.suggestions import suggest_next, suggest_retry
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import NodeStatus
@@ -41,8 +41,6 @@ def remove_node(
 def _how_to_vacate(answer: Json, node: str) -> list[str]:
     if answer["__typename"] != "NodeInUse":
         return []
-    commands = [
-        suggest_next("omnirelay mesh nodes drain", node),
-        suggest_next("omnirelay mesh rebalance plan"),
-    ]
-    return ["Have its shards moved away, apply the plan, and then remove it:", *(f"  {line}" for line in commands)]
+    evacuate = suggest_next("omnirelay mesh nodes evacuate", arguments=[node])
+    again = suggest_retry(expected_version=None)
+    return ["Have its shards moved away, and then remove it:", f"  {evacuate}", f"  {again}"]

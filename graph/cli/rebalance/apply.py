@@ -1,23 +1,19 @@
 """`omnirelay mesh rebalance apply`: a plan as one change, or wave by wave, with pauses in which it can be stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
 
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import format_percent, pluralized, print_json
-from graph.cli.plans import named_plan, read_plan
+from graph.cli.output import pluralized
+from graph.cli.plans import named_plan, proposal_of, read_plan
 from graph.cli.progress import progress_bar, stop_after, waiting
-from graph.cli.suggestions import suggest_next, suggest_retry
+from graph.cli.rebalance.shared import how_to_approve, how_to_replan, report_wave, size_of_waves
+from graph.cli.suggestions import WAVE, suggest_retry
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
-
-_FEW: Final = 10
-
-_WAVE: Final = 1_000
 
 
 @click.command("apply")
@@ -60,80 +56,51 @@ def apply_plan(
     with ApiClient(server) as api:
         found = read_plan(api, wanted)
         if not found["moveCount"]:
-            _report(found, None, as_json=as_json)
+            report_wave(found, None, as_json=as_json)
             return
 
         def make_wave(resume: bool) -> Json:  # noqa: FBT001 - the one thing that differs between waves
             given = {"planId": wanted.id, "maxMoves": wave_size, "resume": resume, "change": change}
             answer = api.change("ApplyPlan", given)
-            return committed(answer, _how_to_go_on(answer))
+            return committed(answer, _how_to_go_on(api, answer, found, server))
 
         if wave_size is None:
             with waiting(f"Applying {pluralized(found['moveCount'] - found['movesMade'], 'move')}"):
                 done = make_wave(resume)
-            _report(done["plan"], done, as_json=as_json)
+            report_wave(done["plan"], done, as_json=as_json)
             return
         if found["status"] == "APPLIED":
             make_wave(resume)  # refused, with who applied it
         for done in waves(found, make_wave, pause, resume=resume):
-            _report(done["plan"], done, as_json=as_json)
+            report_wave(done["plan"], done, as_json=as_json)
 
 
-def _how_to_go_on(answer: Json) -> Sequence[str]:
+def _how_to_go_on(api: ApiClient, answer: Json, plan: Json, server: Address) -> Sequence[str]:
     match answer["__typename"]:
         case "StalePlan":
-            plan = answer["plan"]
-            made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')} were made before"
-            now = f"{made}, and no more now." if plan["movesMade"] else "Nothing was moved."
-            replan = suggest_next("omnirelay mesh rebalance plan", *_namespaces(plan))
-            return [f"{now} Plan again, and apply what comes out:", f"  {replan}"]
+            stale = answer["plan"]
+            made = f"{stale['movesMade']:,} of {pluralized(stale['moveCount'], 'move')} were made before"
+            now = f"{made}, and no more now." if stale["movesMade"] else "Nothing was moved."
+            return [
+                f"{now} Plan again, and apply what comes out:",
+                f"  {how_to_replan(stale, proposal_of(plan['proposal']['document']))}",
+            ]
         case "PlanClosed" if answer["plan"]["status"] == "STOPPED":
-            return ["If it shall go on:", f"  {suggest_retry(resume=True)}"]
+            typed = click.get_current_context().params["wave_size"]
+            size = size_of_waves(api, answer["plan"]) if typed is None else typed
+            return ["If it shall go on:", f"  {suggest_retry(resume=True, wave_size=size)}"]
         case "PolicyViolation":
-            return _within_the_rules({violation["rule"] for violation in answer["violations"]})
+            return _within_the_rules({violation["rule"] for violation in answer["violations"]}, plan, server)
     return []
 
 
-def _within_the_rules(broken: set[str]) -> Sequence[str]:
+def _within_the_rules(broken: set[str], plan: Json, server: Address) -> Sequence[str]:
     """What mends it, where that is another command."""
     if broken == {"MOVE_BUDGET"}:
-        return ["In waves it stays within the budget:", f"  {suggest_retry(wave_size=_WAVE)}"]
+        return ["In waves it stays within the budget:", f"  {suggest_retry(wave_size=WAVE)}"]
     if "APPROVAL_REQUIRED" in broken:
-        plan = click.get_current_context().params["plan"]
-        return ["Somebody else than who made the plan approves it with:", f"  omnirelay mesh rebalance approve {plan}"]
+        return how_to_approve(plan, server)
     return []
-
-
-def _namespaces(plan: Json) -> list[str]:
-    """As options; none where they are so many that all of them will have been meant."""
-    names = plan["namespaces"]
-    return [word for name in names for word in ("--namespace", name)] if len(names) <= _FEW else []
-
-
-def _report(plan: Json, done: Json | None, *, as_json: bool) -> None:
-    """`done` is null where there was nothing to do."""
-    if as_json:
-        without_moves = {name: value for name, value in plan.items() if name != "proposal"}
-        print_json(
-            {
-                "plan": without_moves,
-                "change": done and done["change"],
-                "revision": done and done["revision"],
-            }
-        )
-        return
-    if done is None:
-        click.echo(f"Plan {plan['id']} has no moves: there is nothing to apply.")
-        return
-    where = f"revision {done['revision']}, change {done['change']['id']}"
-    if plan["status"] != "APPLIED":
-        made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')}"
-        click.echo(f"Plan {plan['id']}: {made} made, {where}.")
-        return
-    click.echo(
-        f"Plan {plan['id']} is applied: {plan['moveCount']:,} of {pluralized(plan['shardCount'], 'shard')} moved "
-        f"({format_percent(plan['movedPercent'])}), {where}."
-    )
 
 
 def waves(plan: Json, wave: Callable[[bool], Json], pause: float, *, resume: bool) -> Iterator[Json]:

@@ -6,7 +6,7 @@ from graph.cli.errors import ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import pluralized, print_json, print_status
 from graph.cli.plans import named_plan
-from graph.cli.suggestions import suggest_next
+from graph.cli.rebalance.shared import how_to_apply, how_to_resume
 from graph.client.address import Address
 from graph.client.records import Json
 
@@ -25,10 +25,12 @@ def approve_plan(
 
     With --json one document: plan and change.
     """
-    done = _decided("ApprovePlan", plan, change_input(reason, ticket, actor), server)
+    wanted = named_plan(plan, server)
+    with ApiClient(server) as api:
+        done = _decided(api, "ApprovePlan", wanted.id, change_input(reason, ticket, actor))
     _report(done, "is approved", as_json=as_json)
     print_status("To apply it:")
-    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', done['plan']['id'])}")
+    print_status(f"  {how_to_apply(done['plan'])}")
 
 
 @click.command("reject")
@@ -44,7 +46,9 @@ def reject_plan(
 
     With --json one document: plan and change.
     """
-    done = _decided("RejectPlan", plan, change_input(reason, ticket, actor), server)
+    wanted = named_plan(plan, server)
+    with ApiClient(server) as api:
+        done = _decided(api, "RejectPlan", wanted.id, change_input(reason, ticket, actor))
     _report(done, "is rejected", as_json=as_json)
 
 
@@ -59,16 +63,16 @@ def stop_plan(*, plan: str, reason: str, ticket: str | None, actor: str | None, 
 
     With --json one document: plan and change.
     """
-    done = _decided("StopPlan", plan, change_input(reason, ticket, actor), server)
-    _report(done, "is stopped", as_json=as_json)
-    print_status("To go on with it:")
-    print_status(f"  {suggest_next('omnirelay mesh rebalance apply', done['plan']['id'], '--resume')}")
-
-
-def _decided(operation: str, plan: str, change: Json, server: Address) -> Json:
     wanted = named_plan(plan, server)
     with ApiClient(server) as api:
-        return committed(api.change(operation, {"planId": wanted.id, "change": change}))
+        done = _decided(api, "StopPlan", wanted.id, change_input(reason, ticket, actor))
+        _report(done, "is stopped", as_json=as_json)
+        print_status("To go on with it in waves, once what it was stopped for is settled:")
+        print_status(f"  {how_to_resume(api, done['plan'])}")
+
+
+def _decided(api: ApiClient, operation: str, plan_id: str, change: Json) -> Json:
+    return committed(api.change(operation, {"planId": plan_id, "change": change}))
 
 
 def _report(done: Json, what: str, *, as_json: bool) -> None:

@@ -12,10 +12,10 @@ from graph.cli.plans import (
     all_option,
     planning_input,
     planning_options,
-    print_how_to_apply,
     print_planned,
 )
 from graph.cli.progress import waiting
+from graph.cli.rebalance.shared import print_how_to_apply
 from graph.client.address import Address
 
 
@@ -44,11 +44,12 @@ def plan_rebalance(
     With --json the plan's document, which `show` and `apply` take as a file.
     """
     change = change_input(reason, ticket, actor)
-    with ApiClient(server) as api, waiting("Planning"):
-        answer = api.change("PlanRebalance", planning_input(options) | {"change": change}, details=False)
-    made = committed(answer, [LIST_NODES] if answer["__typename"] == "PlacementImpossible" else ())
-    plan = made["plan"]
-    if print_planned(plan, everything=everything, as_json=as_json).moves:
-        if made["replayed"]:
-            print_status(f"The same plan was made already, by {made_by(plan['created'])}.")
-        print_how_to_apply(plan)
+    with ApiClient(server) as api:
+        with waiting("Planning"):
+            answer = api.change("PlanRebalance", planning_input(options) | {"change": change}, details=False)
+        made = committed(answer, [LIST_NODES] if answer["__typename"] == "PlacementImpossible" else ())
+        plan = made["plan"]
+        if print_planned(plan, everything=everything, as_json=as_json).moves:
+            if made["replayed"]:
+                print_status(f"The same plan was made already, by {made_by(plan['created'])}.")
+            print_how_to_apply(api, plan, server)

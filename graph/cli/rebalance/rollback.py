@@ -4,8 +4,9 @@ import click
 
 from graph.cli.errors import ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.plans import all_option, print_how_to_apply, print_planned
+from graph.cli.plans import all_option, print_planned
 from graph.cli.progress import waiting
+from graph.cli.rebalance.shared import print_how_to_apply
 from graph.client.address import Address
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
@@ -49,7 +50,8 @@ def rollback_change(
         "maxMoves": max_moves,
         "change": change_input(reason, ticket, actor),
     }
-    with ApiClient(server) as api, waiting("Planning"):
-        plan = committed(api.change("RollbackChange", given, details=False))["plan"]
-    if print_planned(plan, everything=everything, as_json=as_json).moves:
-        print_how_to_apply(plan)
+    with ApiClient(server) as api:
+        with waiting("Planning"):
+            plan = committed(api.change("RollbackChange", given, details=False))["plan"]
+        if print_planned(plan, everything=everything, as_json=as_json).moves:
+            print_how_to_apply(api, plan, server)

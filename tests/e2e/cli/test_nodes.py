@@ -72,10 +72,11 @@ def test_a_node_is_active_and_of_weight_1_unless_something_else_is_said() -> Non
 
 @pytest.mark.usefixtures("placed")
 def test_a_node_that_is_there_is_not_registered_again() -> None:
-    answer = nodes("register", "node-1")
+    answer = nodes("register", "node-1", "--zone", "c")
     assert (answer.exit, answer.out) == (Exit.REFUSED, "")
     assert answer.err.startswith("Refused: node node-1 is registered already, at version 1: ops registered it at ")
-    assert "omnirelay mesh nodes set node-1 --expected-version 1" in answer.err
+    assert follow_advice(answer).exit == Exit.OK
+    assert (node("node-1")["zone"], node("node-1")["weight"]) == ("c", 1)
 
 
 @pytest.mark.usefixtures("placed")

@@ -190,13 +190,13 @@ def test_a_node_in_use_says_how_to_vacate_it(monkeypatch: pytest.MonkeyPatch) ->
     Script(NodeDetails={"node": node()}, UpdateNode={"updateNode": in_use}).install(monkeypatch)
     answer = omnirelay("mesh", "nodes", "remove", "node-1", *WHY)
     assert answer.exit == Exit.REFUSED
-    assert "  omnirelay mesh nodes drain node-1 --reason 'more room' --actor ops\n" in answer.err
+    assert "  omnirelay mesh nodes evacuate node-1 --reason 'more room' --actor ops\n" in answer.err
 
 
 def test_a_node_that_is_there_already_says_how_to_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"__typename": "NodeVersionConflict", "message": "it is there", "current": node(), "lastChange": CHANGE}
     Script(RegisterNode={"registerNode": there}).install(monkeypatch)
-    answer = omnirelay("mesh", "nodes", "register", "node-1", *WHY)
+    answer = omnirelay("mesh", "nodes", "register", "node-1", "--label", "a=b", "--weight", 2, *WHY)
     assert answer.exit == Exit.REFUSED
     assert "ops at 2026-01-31T09:30:00Z (more room)" in answer.err
-    assert "  omnirelay mesh nodes set node-1 --expected-version 3 --reason 'more room'" in answer.err
+    assert "  omnirelay mesh nodes set node-1 --expected-version 3 --label a=b --weight 2 --reason 'more" in answer.err

@@ -42,12 +42,28 @@ def proposed(made: Proposal, *, replayed: bool = False) -> Json:
     return {"planRebalance": {"__typename": "PlanProposed", "plan": plan(made), "change": CHANGE, "replayed": replayed}}
 
 
+def namespaces(*, approval: bool = False) -> Json:
+    orders = {"name": "orders", "policy": {"approvalRequired": approval}}
+    return {"namespaces": {"nodes": [orders], "pageInfo": {"hasNextPage": False, "endCursor": None}}}
+
+
+def test_a_plan_that_is_to_be_approved_says_how_and_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By somebody with another name and another token, at the same server."""
+    Script(PlanRebalance=proposed(MADE), ListNamespaces=namespaces(approval=True)).install(monkeypatch)
+    answer = omnirelay("mesh", "rebalance", "plan", *WHY, "--ticket", "CHG-1", "--server", "http://mesh:8080")
+    approve, apply = [line for line in answer.err.splitlines() if line.startswith("  ")]
+    at = "--reason vacate --ticket CHG-1 --server http://mesh:8080"
+    assert approve == f"  omnirelay mesh rebalance approve {MADE.id} {at}"
+    assert apply.startswith(f"  omnirelay mesh rebalance apply {MADE.id} --wave-size 1000 --reason vacate ")
+
+
 def test_a_plan_ends_with_the_command_that_applies_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    Script(PlanRebalance=proposed(MADE)).install(monkeypatch)
+    Script(PlanRebalance=proposed(MADE), ListNamespaces=namespaces()).install(monkeypatch)
     answer = omnirelay("mesh", "rebalance", "plan", *WHY)
     assert answer.exit == Exit.OK
     assert answer.out.endswith("2 of 100 shards move (2 %): 2 OWNER_DRAINING.\n")
-    assert answer.err.splitlines()[-1] == (f"  omnirelay mesh rebalance apply {MADE.id} --reason vacate --actor ops")
+    apply = f"  omnirelay mesh rebalance apply {MADE.id} --wave-size 1000 --reason vacate --actor ops"
+    assert answer.err.splitlines()[-1] == apply
 
 
 def test_a_plan_in_json_is_the_document_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
