@@ -22,7 +22,7 @@ from persistence.model.records import ShardKey
 
 @click.command("delete")
 @click.argument("namespace", required=False)
-@click.argument("shard", nargs=-1)
+@click.argument("shard", nargs=-1, metavar="SHARD...")
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),

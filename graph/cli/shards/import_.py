@@ -27,7 +27,12 @@ _ENDINGS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--format", "form", type=click.Choice(FORMATS), help="What the file is. By default, as its name ends.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="What the file is: csv, jsonl, or the table of another system. By default, as its name ends.",
+)
 @click.option("--namespace", help="Namespace of every row. Needed where the file has no such column.")
 @click.option(
     "--batch-size",
