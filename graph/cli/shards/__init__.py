@@ -20,6 +20,7 @@ shards = click.Group(
             "import": "graph.cli.shards.import_:import_shards",
             "export": "graph.cli.shards.export:export_shards",
             "set": "graph.cli.shards.set:set_shard",
+            "delete": "graph.cli.shards.delete:delete_shards",
             "pin": "graph.cli.shards.pin:pin_shard",
             "unpin": "graph.cli.shards.pin:unpin_shard",
             "simulate": "graph.cli.shards.simulate:simulate_rebalance",
