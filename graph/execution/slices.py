@@ -30,9 +30,8 @@ class _Turns:
 
     @property
     def is_used_up(self) -> bool:
-        if self.began is None:
-            self._begin()
-        return perf_counter() - self.began > SLICE_SECONDS
+        began = self._begin() if self.began is None else self.began
+        return perf_counter() - began > SLICE_SECONDS
 
     def wait(self, *, is_new: bool) -> asyncio.Future[None]:
         """For a slice in a later turn. To be called when this one is used up."""
@@ -40,9 +39,11 @@ class _Turns:
         (self.new if is_new else self.begun).append(granted)
         return granted
 
-    def _begin(self) -> None:
-        self.began, self._left = perf_counter(), TURNS_BETWEEN
+    def _begin(self) -> float:
+        began = self.began = perf_counter()
+        self._left = TURNS_BETWEEN
         asyncio.get_running_loop().call_soon(self._next)
+        return began
 
     def _next(self) -> None:
         if self._left and (self.new or self.begun):
