@@ -7,7 +7,9 @@ from graph.cli.program import LazyCommands
 __all__ = ["shards"]
 
 
-@click.group(
+shards = click.Group(
+    "shards",
+    help="Which mesh node owns which shard: now, in the past, and what changed.",
     commands=LazyCommands(
         {
             "list": "graph.cli.shards.list:list_shards",
@@ -24,7 +26,5 @@ __all__ = ["shards"]
             "simulate": "graph.cli.shards.simulate:simulate_rebalance",
             "explain": "graph.cli.shards.explain:explain_shard",
         }
-    )
+    ),
 )
-def shards() -> None:
-    """Which mesh node owns which shard: now, in the past, and what changed."""
