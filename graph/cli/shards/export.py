@@ -1,6 +1,7 @@
 """`omnirelay mesh shards export`."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final
 
 import click
@@ -98,10 +99,11 @@ def _known(
 
 
 class _Exported:
-    """Shards, page by page; then how many there were, and at which revision."""
+    """Shards, page by page; then how many there were, and at which revision. The first page is read at once: what is
+    refused is refused before anything is printed."""
 
     def __init__(self, found: Iterator[Json]) -> None:
-        self._pages = found
+        self._pages = chain([next(found)], found)
         self.count = 0
         self.revision = ""
 
@@ -114,8 +116,10 @@ class _Exported:
 
 def _print_csv(shards: _Exported, cell: Callable[[str], str]) -> None:
     """No field needs quotes: identifiers, localities, numbers and states hold neither commas nor line breaks."""
+    rows = iter(shards)
+    first = next(rows, None)  # before the header: nothing is written of what is not there
     click.echo(_COMMA.join(COLUMNS))
-    for shard in shards:
+    for shard in () if first is None else chain([first], rows):
         click.echo(_COMMA.join("" if shard[one] is None else cell(_written(shard[one])) for one in COLUMNS))
 
 
