@@ -111,7 +111,8 @@ def _html() -> str:
     return page.replace('"./assets/', '"graphql/assets/').replace('id="tabs">[]<', f'id="tabs">{in_html}<')
 
 
-async def _file(request: Request) -> Response:
+def _file(request: Request) -> Response:
+    # No coroutine, so that it runs in a thread: files are read, and megabytes unpacked for a client that takes no gzip.
     forms = _names().get(name := request.path_params["name"])
     if forms is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
