@@ -4,11 +4,14 @@ Every error of a client, every code of the API and every refusal of the store ha
 `ApiClient` is the client that commands use: it fails with these.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Self
+
+import click
 
 from graph.cli.output import made_by, print_status, printable
 from graph.client.credentials import TokenUnusable
@@ -44,6 +47,23 @@ _GIVE_A_GOOD_ONE: Final = (
 _OTHER_SCOPES: Final = (
     "Whoever issues your tokens can give you one; docs/authorisation.md says which scope allows what."
 )
+
+_NAME: Final = re.compile("([A-Z])")
+
+_OPTIONS: Final = {
+    "owner_node_id": "owner",
+    "leader_id": "leader",
+    "capacity_hint": "capacity",
+    "locality_hint": "locality",
+    "anti_affinity_group": "group",
+    "change_ticket": "ticket",
+    "only_reasons": "only",
+    "namespaces": "namespace",
+    "zones": "zone",
+    "regions": "region",
+    "labels": "label",
+}
+"""Options by the field that they set, where they are called otherwise."""
 
 _LISTED: Final = 20
 """Details of a refusal that are printed."""
@@ -214,10 +234,26 @@ def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
     more = [f"  and {rest:,} more"] if rest > 0 else []
     return Failure(
         _EXITS.get(answer["__typename"], Exit.REFUSED),
-        f"Refused: {answer['message']}.",
+        f"Refused: {_in_options(answer['message'], answer.get('errors', ()))}.",
         [*(details[:_LISTED] if len(details) > 1 else ()), *more, *advice],
         answer,
     )
+
+
+def _in_options(message: str, errors: Sequence[Json]) -> str:
+    """The message, which begins with the field of the first error, with the option that it was given by."""
+    field = errors[0]["field"] if errors else ""
+    return _option_of(field) + message.removeprefix(field) if field and message.startswith(field) else message
+
+
+def _option_of(field: str) -> str:
+    """What sets a field of the API in the command under way; the field itself where nothing does, as in a file."""
+    context = click.get_current_context(silent=True)
+    name = _NAME.sub(r"_\1", field.rpartition(".")[2].partition("[")[0]).lower()
+    for parameter in [] if context is None else context.command.params:
+        if isinstance(parameter, click.Option) and parameter.name in (name, _OPTIONS.get(name)):
+            return parameter.opts[-1]
+    return field
 
 
 def _details(answer: Json) -> list[str]:
@@ -227,7 +263,7 @@ def _details(answer: Json) -> list[str]:
     if of_plan:
         details += [_stale_planned("namespace", one["name"], one) for one in answer["namespaceConflicts"]]
         details += [_stale_planned("node", one["nodeId"], one) for one in answer["nodeConflicts"]]
-    details += [f"{error['field']} {error['message']}" for error in answer.get("errors", ())]
+    details += [f"{_option_of(error['field'])} {error['message']}" for error in answer.get("errors", ())]
     violations = answer.get("violations") or answer.get("preflight", {}).get("blockers", ())
     details += [_violation(violation) for violation in violations]
     return [f"  {detail}" for detail in details]
