@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak fuzz poolers chaos siege failover governance linearizability clients \
-	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check browser lock vendor-graphiql
+	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check browser screenshots lock vendor-graphiql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -142,6 +142,9 @@ dashboard-check: .npm/frontend-queries ## build the dashboard elsewhere, and com
 
 browser: .venv/installed .npm/tests/browser ## drive the pages in a headless Chromium (needs Node >= 20.19, Debian's chromium)
 	@cd tests/browser && node --test --test-concurrency=1 --test-reporter=spec $(or $(ARGS),*.test.mjs)
+
+screenshots: .venv/installed .npm/tests/browser ## take the pictures of the dashboard in docs/images anew (needs Node >= 20.19, Debian's chromium)
+	@cd tests/browser && node screenshots.mjs
 
 # What builds the project is locked too, so that installing it fetches nothing more: build-system.requires, and
 # editables, which hatchling asks for when the installation is an editable one.

@@ -5,6 +5,7 @@ import graphqlPlugin from "@graphql-eslint/eslint-plugin";
 const sources = ["fragments/*.graphql", "operations/*.graphql"];
 
 export default [
+  { ignores: ["dashboard/**", "dist/**", "src/generated/**"] },
   {
     files: sources,
     languageOptions: {

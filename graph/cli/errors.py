@@ -5,6 +5,7 @@ Every error of a client, every code of the API and every refusal of the store ha
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ LIST_NAMESPACES: Final = "What namespaces there are: omnirelay mesh namespaces l
 
 LIST_NODES: Final = "What nodes there are: omnirelay mesh nodes list"
 
+LIST_PLANS: Final = "Which plans there are: omnirelay mesh rebalance list"
+
 UPDATE_THE_OLDER: Final = "This program and the server are of different versions: update the older one."
 
 _LIST_ANEW: Final = (
@@ -48,7 +51,7 @@ _OTHER_SCOPES: Final = (
     "Whoever issues your tokens can give you one; docs/authorisation.md says which scope allows what."
 )
 
-_NAME: Final = re.compile("([A-Z])")
+_UPPER: Final = re.compile("([A-Z])")
 
 _OPTIONS: Final = {
     "owner_node_id": "owner",
@@ -57,16 +60,31 @@ _OPTIONS: Final = {
     "locality_hint": "locality",
     "anti_affinity_group": "group",
     "change_ticket": "ticket",
-    "only_reasons": "only",
-    "namespaces": "namespace",
-    "zones": "zone",
-    "regions": "region",
     "labels": "label",
 }
 """Options by the field that they set, where they are called otherwise."""
 
 _LISTED: Final = 20
 """Details of a refusal that are printed."""
+
+_NOT_THERE: Final = re.compile(r"(there is no (namespace|node|plan) .+); (?:d(id you mean .+\?)|\w+ \w+ one)")
+"""As the API has it. Null for the third group where it goes on with the mutation that would make one."""
+
+_NO_SHARD: Final = re.compile(r"there is no shard ([^/ ]+)/.+")
+
+_LISTS: Final = {"namespace": LIST_NAMESPACES, "node": LIST_NODES, "plan": LIST_PLANS}
+
+_NARROWED: Final = re.compile(r"^(vacate|zones|regions|onlyReasons|maxMoves|threshold)(?:\[\d+\])?(?=:? )")
+"""A field of the input of plans and simulations, at the beginning of what is wrong with it."""
+
+_NARROWING_OPTIONS: Final = {
+    "vacate": "--vacate",
+    "zones": "--zone",
+    "regions": "--region",
+    "onlyReasons": "--only",
+    "maxMoves": "--max-moves",
+    "threshold": "--threshold",
+}
 
 
 class Exit(IntEnum):
@@ -194,12 +212,27 @@ def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:
     """The failure that the first of GraphQL's errors stands for; what else is wrong is in its advice."""
     first = OperationRefused(errors)
     exit_code, advice = _MEANINGS.get(first.code, (Exit.INTERNAL, ()))
-    message = str(first)
+    message, how_to_find_it = _as_typed(str(first))
     if exit_code is Exit.POSITION:
         message = f"{first.code}: {message}"
     elif exit_code is Exit.DENIED:
         message = f"Not allowed: {message}."
-    return Failure(exit_code, message, [*(str(error.get("message")) for error in errors[1:]), *advice])
+    elif how_to_find_it:
+        message = f"{message[0].upper()}{message[1:]}."
+    return Failure(exit_code, message, [*(str(error.get("message")) for error in errors[1:]), *how_to_find_it, *advice])
+
+
+def _as_typed(message: str) -> tuple[str, Sequence[str]]:
+    """A message of the API with the options of commands in place of its own words; and, of what is not there, what
+    may have been meant and how to list what there is."""
+    if (shard := _NO_SHARD.fullmatch(message)) is not None:
+        command = ["omnirelay", "mesh", "shards", "list", "--namespace", shard[1]]
+        return message, [f"What there is: {shlex.join(command)}"]
+    missing = _NOT_THERE.fullmatch(message)
+    if missing is None:
+        return _NARROWED.sub(lambda field: _NARROWING_OPTIONS[field[1]], message), ()
+    what, thing, meant = missing.groups()
+    return what, [*([f"D{meant}"] if meant else ()), _LISTS[thing]]
 
 
 _COMMITTED: Final = (
@@ -232,10 +265,11 @@ def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
     details = _details(answer)
     rest = len(details) - _LISTED + answer.get("omitted", 0)
     more = [f"  and {rest:,} more"] if rest > 0 else []
+    message, how_to_find_it = _as_typed(_in_options(answer["message"], answer.get("errors", ())))
     return Failure(
         _EXITS.get(answer["__typename"], Exit.REFUSED),
-        f"Refused: {_in_options(answer['message'], answer.get('errors', ()))}.",
-        [*(details[:_LISTED] if len(details) > 1 else ()), *more, *advice],
+        f"Refused: {message}.",
+        [*(details[:_LISTED] if len(details) > 1 else ()), *more, *how_to_find_it, *advice],
         answer,
     )
 
@@ -249,7 +283,7 @@ def _in_options(message: str, errors: Sequence[Json]) -> str:
 def _option_of(field: str) -> str:
     """What sets a field of the API in the command under way; the field itself where nothing does, as in a file."""
     context = click.get_current_context(silent=True)
-    name = _NAME.sub(r"_\1", field.rpartition(".")[2].partition("[")[0]).lower()
+    name = _UPPER.sub(r"_\1", field.rpartition(".")[2].partition("[")[0]).lower()
     for parameter in [] if context is None else context.command.params:
         if isinstance(parameter, click.Option) and parameter.name in (name, _OPTIONS.get(name)):
             return parameter.opts[-1]
@@ -263,7 +297,7 @@ def _details(answer: Json) -> list[str]:
     if of_plan:
         details += [_stale_planned("namespace", one["name"], one) for one in answer["namespaceConflicts"]]
         details += [_stale_planned("node", one["nodeId"], one) for one in answer["nodeConflicts"]]
-    details += [f"{_option_of(error['field'])} {error['message']}" for error in answer.get("errors", ())]
+    details += [_as_typed(f"{_option_of(error['field'])} {error['message']}")[0] for error in answer.get("errors", ())]
     violations = answer.get("violations") or answer.get("preflight", {}).get("blockers", ())
     details += [_violation(violation) for violation in violations]
     return [f"  {detail}" for detail in details]

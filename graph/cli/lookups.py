@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from graph.cli.errors import LIST_NAMESPACES, LIST_NODES, ApiClient, Exit, Failure
 from graph.cli.output import printable
-from graph.client.http import pages
+from graph.client.http import pages, rows
 from graph.client.records import Json
 from persistence.model.fields import did_you_mean
 
@@ -32,6 +32,14 @@ def require_shard(api: ApiClient, namespace: str, shard_id: str) -> None:
     """Raises Failure for one that there never was."""
     if not _has_history(api, {"namespace": namespace, "shardId": shard_id}):
         raise unknown_shard(api, namespace, shard_id)
+
+
+def read_namespace(api: ApiClient, name: str) -> Json:
+    """Raises Failure if there is none."""
+    found = api.execute("NamespaceDetails", {"name": name})["namespace"]
+    if found is None:
+        raise unknown_namespace(name, (each["name"] for each in rows(api, "NamespaceNames", {})))
+    return dict(found)
 
 
 def unknown_namespace(name: str, others: Iterable[str]) -> Failure:

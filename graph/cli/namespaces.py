@@ -11,6 +11,7 @@ import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.listing import Listing, list_options
+from graph.cli.lookups import read_namespace
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import (
     NOTHING,
@@ -25,7 +26,7 @@ from graph.cli.output import (
     print_table,
     printable,
 )
-from graph.cli.policy import policy_fields, read_namespace
+from graph.cli.policy import policy_fields
 from graph.client.address import Address
 from graph.client.http import rows
 from graph.client.records import Json

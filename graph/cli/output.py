@@ -46,16 +46,23 @@ def print_json(document: object) -> None:
     """A line of JSON Lines, or the one document there is. Flushed: a reader may be waiting for it.
 
     As YAML, if that was asked for: a document each."""
-    context = click.get_current_context(silent=True)
-    if context is not None and _YAML in context.meta:
+    if _writes_yaml():
         click.echo(f"---\n{to_yaml(document)}")
-        return
-    print_json_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    else:
+        print_json_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def _writes_yaml() -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and _YAML in context.meta
 
 
 def print_json_text(text: str) -> None:
-    """A document that is JSON already. Where the output is in an encoding that lacks some of its characters, those are
-    escaped as JSON has it: the document is the same in any."""
+    """A document that is JSON already, and is written as it is unless YAML was asked for. Where the output is in an
+    encoding that lacks some of its characters, those are escaped as JSON has it: the document is the same in any."""
+    if _writes_yaml():
+        print_json(json.loads(text))
+        return
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:

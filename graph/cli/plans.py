@@ -13,7 +13,7 @@ from typing import Any, Final, TypedDict, TypeVar
 
 import click
 
-from graph.cli.errors import UPDATE_THE_OLDER, ApiClient, Exit, Failure
+from graph.cli.errors import LIST_PLANS, UPDATE_THE_OLDER, ApiClient, Exit, Failure
 from graph.cli.output import (
     arrow,
     format_percent,
@@ -52,8 +52,6 @@ LISTED: Final = 20
 
 _WIDTH: Final = 30
 """Characters of the longest bar."""
-
-_LIST_PLANS: Final = "Which plans there are: omnirelay mesh rebalance list"
 
 _SHORTEST: Final = 4
 
@@ -148,13 +146,13 @@ def full_plan_id(server: Address, text: str) -> str:
         return text
     if not _BEGINNING.fullmatch(text):
         message = f"{printable(text)} is no id of a plan, which has 32 hex digits, nor the first {_SHORTEST} or more."
-        raise Failure(Exit.INVALID, message, [_LIST_PLANS])
+        raise Failure(Exit.INVALID, message, [LIST_PLANS])
     with ApiClient(server) as api:
         found = [plan for plan in rows(api, "PlanIds", {}) if plan["id"].startswith(text)]
     if len(found) == 1:
         return str(found[0]["id"])
     if not found:
-        raise Failure(Exit.NOT_FOUND, f"There is no plan whose id begins with {text}.", [_LIST_PLANS])
+        raise Failure(Exit.NOT_FOUND, f"There is no plan whose id begins with {text}.", [LIST_PLANS])
     listed = [f"  {plan['id']}  {plan['status']}, made by {made_by(plan['created'])}" for plan in found]
     message = f"{text} is the beginning of {len(found):,} plans' ids:"
     raise Failure(Exit.INVALID, message, [*first(listed, everything=False), "Type more of the one that is meant."])
@@ -174,7 +172,7 @@ def named_plan(text: str, server: Address) -> NamedPlan:
         read_proposal(document)
     except FileNotFoundError:
         message = f"{name} is neither the id of a plan, which has 32 hex digits, nor its beginning, nor a file."
-        raise Failure(Exit.INVALID, message, [_LIST_PLANS]) from None
+        raise Failure(Exit.INVALID, message, [LIST_PLANS]) from None
     except OSError as error:
         raise Failure(Exit.INVALID, f"{name} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError):
@@ -194,7 +192,7 @@ def read_plan(api: ApiClient, plan: NamedPlan) -> Json:
 def no_such_plan(plan: NamedPlan) -> Failure:
     """The server stores no plan of this id."""
     if plan.file is None:
-        return Failure(Exit.NOT_FOUND, f"There is no plan {plan.id}.", [_LIST_PLANS])
+        return Failure(Exit.NOT_FOUND, f"There is no plan {plan.id}.", [LIST_PLANS])
     return Failure(
         Exit.NOT_FOUND,
         f"{plan.file} is not a plan of this server: there is none with its content ({plan.id}).",

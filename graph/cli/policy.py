@@ -12,11 +12,10 @@ from typing import Any, Final
 import click
 
 from graph.cli.errors import ApiClient, committed
-from graph.cli.lookups import unknown_namespace
+from graph.cli.lookups import read_namespace
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import Field, format_time, print_fields, print_json, print_table, printable
 from graph.client.address import Address
-from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.records import MAX_COUNTER, public_name
 
@@ -29,14 +28,6 @@ _CHANGED: Final = ("FIELD", "BEFORE", "AFTER")
 @click.group()
 def policy() -> None:
     """What changes of a namespace's shards must keep to."""
-
-
-def read_namespace(api: ApiClient, name: str) -> Json:
-    """Raises Failure if there is none."""
-    found = api.execute("NamespaceDetails", {"name": name})["namespace"]
-    if found is None:
-        raise unknown_namespace(name, (each["name"] for each in rows(api, "NamespaceNames", {})))
-    return dict(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,11 @@ class DocumentCache:
         self._reader = ThreadPoolExecutor(1, "omnirelay-documents")
         self._reading: dict[str, Future[Document]] = {}
 
+    @property
+    def remembered_bytes(self) -> int:
+        """Of the documents that are remembered, estimated; without trusted ones."""
+        return self._bytes
+
     def bind(self, schema: GraphQLSchema, requirements: Requirements) -> None:
         """To be called before anything is validated. The schema's extensions are made before the schema is."""
         self._schema, self._requirements = schema, requirements

@@ -25,6 +25,7 @@ _SUMMED: Final = frozenset(
     {
         "omnirelay_commit_queue_changes",
         "omnirelay_kept_answers_bytes",
+        "omnirelay_kept_documents_bytes",
         "omnirelay_kept_records_bytes",
         "omnirelay_operations_running",
         "omnirelay_operations_waiting",
@@ -147,6 +148,11 @@ class Metrics:
             "Operations executed by graphql-core in place of their plan, by name (100 names, then `other`) and reason "
             "(not_prepared, variables, errors).",
             ("operation", "reason"),
+            registry=self.registry,
+        )
+        self.document_bytes = Gauge(
+            "omnirelay_kept_documents_bytes",
+            "Memory of the documents that are remembered, with their plans, estimated; without trusted ones.",
             registry=self.registry,
         )
         self.record_bytes = Gauge(

@@ -10,25 +10,28 @@ from weakref import WeakKeyDictionary
 SLICE_SECONDS: Final = 0.002
 """Of one turn of the loop, for all such work together. A slice that has begun may take longer."""
 
+TURNS_BETWEEN: Final = 4
+"""Of the loop, without slices of what waits. A lookup takes three of them from its bytes to its answer's, and so waits
+for one slice instead of one in each; turns in which nothing else is to be done take microseconds."""
+
 
 class _Turns:
-    """Of one event loop. `began`: when the first slice of its current turn did, null before."""
+    """Of one event loop. `began`: when the first slice since the last turns between did, null before."""
 
-    __slots__ = ("_prefers_new", "began", "begun", "new")
+    __slots__ = ("_left", "_prefers_new", "began", "begun", "new")
 
     def __init__(self) -> None:
         # Of each turn one slice: alternately of work that has not had any, which may be short, and of what goes on.
         self.new: deque[asyncio.Future[None]] = deque()
         self.begun: deque[asyncio.Future[None]] = deque()
         self._prefers_new = True
+        self._left = 0  # turns until the next slice
         self.began: float | None = None
 
     @property
     def is_used_up(self) -> bool:
-        if self.began is None:
-            self.began = perf_counter()
-            asyncio.get_running_loop().call_soon(self._next)
-        return perf_counter() - self.began > SLICE_SECONDS
+        began = self._begin() if self.began is None else self.began
+        return perf_counter() - began > SLICE_SECONDS
 
     def wait(self, *, is_new: bool) -> asyncio.Future[None]:
         """For a slice in a later turn. To be called when this one is used up."""
@@ -36,7 +39,17 @@ class _Turns:
         (self.new if is_new else self.begun).append(granted)
         return granted
 
+    def _begin(self) -> float:
+        began = self.began = perf_counter()
+        self._left = TURNS_BETWEEN
+        asyncio.get_running_loop().call_soon(self._next)
+        return began
+
     def _next(self) -> None:
+        if self._left and (self.new or self.begun):
+            self._left -= 1
+            asyncio.get_running_loop().call_soon(self._next)
+            return
         self.began = None
         self._prefers_new = not self._prefers_new
         first, second = (self.new, self.begun) if self._prefers_new else (self.begun, self.new)
@@ -45,8 +58,7 @@ class _Turns:
             if not granted.done():
                 # It goes on in the next turn of the loop, of which this is the only slice but for what has waited.
                 granted.set_result(None)
-                self.began = perf_counter()
-                asyncio.get_running_loop().call_soon(self._next)
+                self._begin()
                 return
 
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -67,7 +67,7 @@ class AuditExport:
             await response(scope, receive, send)
 
     async def _response(self, request: Request) -> Response:
-        """Raises BadRequest, Unauthenticated, StoreError."""
+        """Raises BadRequest, ClientDisconnect, Unauthenticated, StoreError."""
         if request.method != "GET":
             message, allow = "the audit log is exported by GET", {"allow": "GET"}
             raise BadRequest(HTTPStatus.METHOD_NOT_ALLOWED, Code.METHOD_NOT_ALLOWED, message, allow)
@@ -81,14 +81,14 @@ class AuditExport:
             extensions = {"scope": error.scope}
             raise BadRequest(HTTPStatus.FORBIDDEN, Code.FORBIDDEN, str(error), extensions=extensions) from None
         where, form = _filter(request.query_params)
-        return await self._begun(self._exporter(), where, form)
+        return await self._begun(self._exporter(), where, form, request.receive)
 
     def _exporter(self) -> Exporter:
         if self._services.exporter is None:
             raise BadRequest(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "this server has no database to export from")
         return self._services.exporter
 
-    async def _begun(self, exporter: Exporter, where: ExportFilter, form: str) -> Response:
+    async def _begun(self, exporter: Exporter, where: ExportFilter, form: str, receive: Receive) -> Response:
         if where.namespace is not None and not await self._services.store.namespaces.exists(where.namespace):
             raise BadRequest(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"there is no namespace {where.namespace}")
         if not self._free:
@@ -96,36 +96,40 @@ class AuditExport:
         self._free -= 1
         stack = AsyncExitStack()
         stack.callback(self._end)
+        leaving = asyncio.create_task(_left(receive))
+        stack.callback(leaving.cancel)
         try:
             chunks = await stack.enter_async_context(exporter(where, form))
-            first = await anext(chunks, b"")
+            first = await _first(chunks, leaving)
         except StoreError as error:
             await stack.aclose()
             raise BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, error.code, str(error)) from error
         except BaseException:
             await stack.aclose()
             raise
-        return _Download(first, chunks, stack, form)
+        return _Download(first, chunks, leaving, stack, form)
 
     def _end(self) -> None:
         self._free += 1
 
 
 class _Download(Response):
-    """Chunk by chunk, as the client takes them."""
+    """Chunk by chunk, as the client takes them, until it leaves."""
 
-    def __init__(self, first: bytes, chunks: AsyncIterator[bytes], stack: AsyncExitStack, form: str) -> None:
+    def __init__(
+        self, first: bytes, chunks: AsyncIterator[bytes], leaving: asyncio.Task[None], stack: AsyncExitStack, form: str
+    ) -> None:
         name = f"audit-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.{form}"
         headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="{name}"'}
         super().__init__(headers=headers, media_type=_MEDIA_TYPES[form])
         del self.headers["content-length"]
         self._first = first
         self._chunks = chunks
+        self._leaving = leaving
         self._stack = stack
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_left(receive))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
+        sending, leaving = asyncio.create_task(self._send(send)), self._leaving
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -145,6 +149,24 @@ class _Download(Response):
         async for chunk in self._chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _first(chunks: AsyncIterator[bytes], leaving: asyncio.Task[None]) -> bytes:
+    """Empty where there is none. A filter that little passes may keep it waiting for as long as reading the whole log
+    takes. Raises ClientDisconnect where `leaving` is done before, and what the chunks raise."""
+
+    async def next_chunk() -> bytes:
+        return await anext(chunks, b"")
+
+    coming = asyncio.create_task(next_chunk())
+    try:
+        await asyncio.wait({coming, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not coming.done():
+            raise ClientDisconnect
+        return coming.result()
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def _left(receive: Receive) -> None:

@@ -97,6 +97,7 @@ def build_schema(metrics: Metrics | None = None, document_characters: int = MAX_
     schema.documents = documents
     schema.metrics = metrics
     if metrics is not None:
+        metrics.document_bytes.set_function(lambda: documents.remembered_bytes)
         metrics.record_bytes.set_function(lambda: documents.records.size)
     schema.requirements = Requirements(schema.core)
     documents.bind(schema.core, schema.requirements)

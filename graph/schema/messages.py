@@ -80,9 +80,9 @@ def not_found(parent: strawberry.Parent[NotFound]) -> str:
     if parent.namespaces:
         return no_namespace(parent.namespaces)
     if parent.nodes:
-        return f"there is no node {_listed(parent.nodes)}; register it first"
+        return f"there is no node {_listed(parent.nodes)}; registerNode registers one"
     if parent.plans:
-        return f"there is no plan {_listed(parent.plans)}; make a plan first"
+        return f"there is no plan {_listed(parent.plans)}; planRebalance makes one"
     if parent.changes:
         return f"there is no change {_listed(parent.changes)}, neither of this id nor under this ticket"
     return f"there is no shard {_listed([_shard_name(key) for key in parent.shards])}"
@@ -90,7 +90,7 @@ def not_found(parent: strawberry.Parent[NotFound]) -> str:
 
 def no_namespace(names: Sequence[str], nearest: str | None = None) -> str:
     """`nearest` is the name that may have been meant."""
-    advice = "create it first" if nearest is None else f"did you mean {nearest}?"
+    advice = "configureNamespace creates one" if nearest is None else f"did you mean {nearest}?"
     return f"there is no namespace {_listed(names)}; {advice}"
 
 

@@ -51,7 +51,7 @@ _CONFIGURE: Final = """
 mutation ($input: ConfigureNamespaceInput!) {
   configureNamespace(input: $input) { __typename ... on Refusal { message } }
 }"""
-_CACHES: Final = re.compile(rb"(?m)^omnirelay_kept_(?:records|answers)_bytes (\S+)$")
+_CACHES: Final = re.compile(rb"(?m)^omnirelay_kept_(?:records|answers|documents)_bytes (\S+)$")
 
 _REGISTER: Final = """
 mutation ($input: RegisterNodeInput!) { registerNode(input: $input) { __typename ... on Refusal { message } } }"""

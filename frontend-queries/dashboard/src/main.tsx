@@ -10,6 +10,8 @@ import "./styles/tokens.css";
 import "./styles/base.css";
 
 applyTheme();
+// Relative in the page: a browser would look for it anew below each address that is gone to.
+for (const icon of document.querySelectorAll<HTMLLinkElement>('link[rel~="icon"]')) icon.setAttribute("href", icon.href);
 start();
 
 createRoot(document.getElementById("root") as HTMLElement).render(

@@ -85,6 +85,16 @@ test("what is listed backwards is in order beside what came live", () => {
   expect(log.rows.map(({ id }) => id)).toEqual(["first", "second", "live"]);
 });
 
+test("a change of one shard that was listed is completed by its row of history, once", () => {
+  const log = new ChangeLog();
+  log.addListed([{ id: "c1", kind: "UPDATE_SHARDS", actor: "a", reason: "r", changeTicket: null, forced: null, committedAt: "2026-11-29T10:00:00Z", namespaces: ["orders"], shardCount: 1, lastRevision: "4", configuration: null, rebalance: null } as any]);
+  const row = diff(4, shard("a", "n1", 3), shard("a", "n2", 4));
+  log.complete([row, diff(5, null, shard("b", "n1", 5), "unknown")]);
+  log.complete([row]);
+  log.addDiffs([row]);
+  expect(log.rows.map(({ diffs }) => diffs.length)).toEqual([1]);
+});
+
 test("what is cleared may come again", () => {
   const log = new ChangeLog();
   const first = diff(9, null, shard("a", "n1", 9));

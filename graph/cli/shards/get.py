@@ -3,6 +3,7 @@
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, newest_revision
+from graph.cli.lookups import read_namespace
 from graph.cli.options import server_options, shard_arguments
 from graph.cli.output import made_by, print_fields, print_json
 from graph.cli.points_in_time import PointInTime, as_of, as_of_option
@@ -25,8 +26,9 @@ def get_shard(*, namespace: str, shard: str, point: PointInTime | None, server: 
         if point is not None:
             variables["asOf"] = as_of(point, lambda: newest_revision(api))
         found = api.execute("ShardWithChange", variables)["shard"]
-    if found is None:
-        raise _not_found(namespace, shard, past=point is not None)
+        if found is None:
+            read_namespace(api, namespace)
+            raise _not_found(namespace, shard, past=point is not None)
     changes = {name: found.pop(name) for name in ("lastChange", "ownerChange")}
     if as_json:
         print_json({"shard": found, **changes})

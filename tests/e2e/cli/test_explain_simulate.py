@@ -62,7 +62,9 @@ def test_a_shard_that_stays_says_what_keeps_it() -> None:
 def test_what_is_not_there_is_not_explained() -> None:
     missing = explain("s99")
     assert (missing.exit, missing.out) == (Exit.NOT_FOUND, "")
-    assert "there is no shard orders/s99" in missing.err
+    assert (
+        missing.err == "There is no shard orders/s99.\nWhat there is: omnirelay mesh shards list --namespace orders\n"
+    )
     assert omnirelay("mesh", "shards", "explain", "elsewhere", "s00").exit == Exit.NOT_FOUND
 
 
@@ -110,7 +112,7 @@ def test_another_strategy_with_its_parameters_can_be_supposed() -> None:
         (["--strategy", "ring", "--parameter", "virtualNodes=0"], Exit.INVALID, "a whole number from 1 to 4,096"),
         (["--node", "node-1", "--without", "node-1"], Exit.INVALID, "is named twice"),
         (["--node", "node-1,weight=x"], Exit.INVALID, "weight must be a whole number"),
-        (["--namespace", "elsewhere"], Exit.NOT_FOUND, "there is no namespace elsewhere"),
+        (["--namespace", "elsewhere"], Exit.NOT_FOUND, "There is no namespace elsewhere."),
         (["--without", "node-1", "--without", "node-2", "--without", "node-3"], Exit.REFUSED, "orders: "),
     ],
 )

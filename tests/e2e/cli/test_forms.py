@@ -26,6 +26,17 @@ def test_yaml_is_what_json_is() -> None:
         assert list(yaml.safe_load_all(written)) == omnirelay("mesh", *command, "--json").documents
 
 
+@pytest.mark.usefixtures("placed")
+def test_a_plan_as_yaml_is_the_plan_as_json() -> None:
+    made = omnirelay("mesh", "rebalance", "plan", "--reason", "try", "--json").document
+    again = omnirelay("mesh", "rebalance", "plan", "--reason", "try", "-o", "yaml").out
+    (plan,) = omnirelay("mesh", "rebalance", "list", "-o", "name").out.split()
+    shown = omnirelay("mesh", "rebalance", "show", plan, "-o", "yaml").out
+    simulated = omnirelay("mesh", "shards", "simulate", "-o", "yaml").out
+    assert [text[:4] for text in (again, shown, simulated)] == ["---\n"] * 3
+    assert yaml.safe_load(again) == yaml.safe_load(shown) == yaml.safe_load(simulated) == made
+
+
 @pytest.mark.usefixtures("orders")
 def test_names_are_what_other_commands_take() -> None:
     names = omnirelay("mesh", "shards", "list", "-o", "name").out.split()

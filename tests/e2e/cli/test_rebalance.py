@@ -196,6 +196,9 @@ def test_plans_are_listed_the_newest_first(placed: MeshServer, file: Path) -> No
 @pytest.mark.usefixtures("placed")
 def test_what_is_not_there_is_not_found() -> None:
     assert plan("--namespace", "elsewhere").exit == Exit.NOT_FOUND
+    answer = plan("--vacate", "node-x")
+    assert answer.exit == Exit.NOT_FOUND
+    assert answer.err == "Refused: there is no node node-x.\nWhat nodes there are: omnirelay mesh nodes list\n"
     answer = show("0" * 32)
     assert (answer.exit, answer.err.splitlines()[0]) == (Exit.NOT_FOUND, f"There is no plan {'0' * 32}.")
 

@@ -79,7 +79,10 @@ def test_a_conflict_says_what_it_is_now_who_changed_it_and_how_to_go_on(orders: 
 
 def test_a_shard_that_is_not_there_is_not_found(orders: MeshServer) -> None:
     answer = set_shard("s9", "--expected-version", 1, "--owner", "node-2")
-    assert (answer.exit, answer.err) == (Exit.NOT_FOUND, "Refused: there is no shard orders/s9.\n")
+    assert (answer.exit, answer.err) == (
+        Exit.NOT_FOUND,
+        "Refused: there is no shard orders/s9.\nWhat there is: omnirelay mesh shards list --namespace orders\n",
+    )
     assert len(orders.run(orders.mesh.changes())) == 2
 
 

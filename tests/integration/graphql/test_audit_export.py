@@ -48,7 +48,7 @@ class Scripted:
     """An exporter that gives chunks when it is let."""
 
     def __init__(self, *chunks: bytes | Exception) -> None:
-        self.chunks = chunks
+        self.chunks: tuple[bytes | Exception, ...] = chunks
         self.gate = asyncio.Event()
         self.asked: list[tuple[ExportFilter, str]] = []
         self.ended = asyncio.Event()
@@ -67,6 +67,21 @@ class Scripted:
                 await self.gate.wait()
             if isinstance(chunk, Exception):
                 raise chunk
+            yield chunk
+
+
+class Silent(Scripted):
+    """One that gives nothing until it has chunks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+
+    async def _given(self) -> AsyncIterator[bytes]:
+        self.begun.set()
+        if not self.chunks:
+            await asyncio.Event().wait()
+        async for chunk in super()._given():
             yield chunk
 
 
@@ -137,6 +152,18 @@ async def test_one_is_written_at_a_time_and_ends_with_its_client(services: Servi
             await exporter.ended.wait()
         exporter.gate.set()
         assert (await http.get(PATH)).content == b"firstsecond"
+
+
+async def test_one_whose_client_leaves_before_there_is_anything_to_send_ends(services: Services) -> None:
+    exporter = Silent()
+    async with client(replace(services, exporter=exporter)) as http:
+        waiting = asyncio.create_task(http.get(PATH))
+        await exporter.begun.wait()
+        waiting.cancel()
+        async with asyncio.timeout(10):
+            await exporter.ended.wait()
+        exporter.chunks = (b"x",)
+        assert (await http.get(PATH)).content == b"x"
 
 
 async def test_one_that_cannot_be_finished_is_not_taken_for_whole(services: Services) -> None:

@@ -58,7 +58,7 @@ async def test_every_list_refuses_a_namespace_that_does_not_exist(api: Api, mesh
         error = await asked(api, selection, "nothing-like-it")
         assert (error["code"], error["message"]) == (
             "NOT_FOUND",
-            "there is no namespace nothing-like-it; create it first",
+            "there is no namespace nothing-like-it; configureNamespace creates one",
         ), what
 
 

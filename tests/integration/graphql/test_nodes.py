@@ -84,7 +84,7 @@ async def test_a_node_that_is_not_registered_is_not_found(api: Api) -> None:
         lost = await change(api, name, nodeId="nobody", expectedVersion=1, **more)
         assert lost == {
             "__typename": "NotFound",
-            "message": "there is no node nobody; register it first",
+            "message": "there is no node nobody; registerNode registers one",
             "namespaces": [],
             "shards": [],
             "nodes": ["nobody"],

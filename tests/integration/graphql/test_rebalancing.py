@@ -259,7 +259,7 @@ async def test_a_plan_does_not_fit_once_its_namespace_or_a_node_is_another(api: 
 async def test_a_plan_that_is_not_there_is_not_found(api: Api) -> None:
     lost = await change(api, "ApplyPlan", planId="0" * 32)
     assert (lost["__typename"], lost["plans"]) == ("NotFound", ["0" * 32])
-    assert lost["message"] == f"there is no plan {'0' * 32}; make a plan first"
+    assert lost["message"] == f"there is no plan {'0' * 32}; planRebalance makes one"
 
 
 async def test_an_unknown_namespace_is_not_found(api: Api) -> None:
@@ -365,7 +365,7 @@ async def test_what_cannot_be_supposed_is_a_coded_error(api: Api, mesh: Mesh) ->
     lost = await api.error(query, input={"namespaces": ["nobody"]})
     assert (lost["code"], lost["message"]) == (
         "NOT_FOUND",
-        "there is no namespace nobody; create it first",
+        "there is no namespace nobody; configureNamespace creates one",
     )
     await mesh.created("1")
     impossible = await api.error(query, input={})

@@ -126,7 +126,7 @@ async def test_what_does_not_exist_is_not_found(api: Api) -> None:
     )
     assert lost == {
         "__typename": "NotFound",
-        "message": "there is no namespace nobody; create it first",
+        "message": "there is no namespace nobody; configureNamespace creates one",
         "namespaces": ["nobody"],
         "shards": [],
     }

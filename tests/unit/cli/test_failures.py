@@ -91,6 +91,32 @@ def test_every_refusal_has_an_exit_code(kind: str, expected: Exit) -> None:
     assert (refused.value.exit, refused.value.message, refused.value.advice) == (expected, "Refused: no.", ["Do this."])
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("zones[0] no node is in zone 'x'", "Refused: --zone no node is in zone 'x'."),
+        ("onlyReasons must name at least one", "Refused: --only must name at least one."),
+        ("vacate names node-1 (ACTIVE)", "Refused: --vacate names node-1 (ACTIVE)."),
+        ("zonesX is no field", "Refused: zonesX is no field."),
+    ],
+)
+def test_what_narrows_a_plan_is_named_as_it_was_typed(message: str, shown: str) -> None:
+    with pytest.raises(Failure) as refused:
+        committed({"__typename": "InvalidInput", "message": message})
+    assert refused.value.message == shown
+
+
+def test_a_name_that_there_is_not_comes_with_the_nearest_one_and_a_command_that_lists() -> None:
+    failure = failure_of([error("NOT_FOUND", "there is no namespace ordrs; did you mean orders?")])
+    assert failure.message == "There is no namespace ordrs."
+    assert failure.advice == ["Did you mean orders?", "What namespaces there are: omnirelay mesh namespaces list"]
+    failure = failure_of([error("NOT_FOUND", "there is no plan p; planRebalance makes one")])
+    assert (failure.message, failure.advice) == (
+        "There is no plan p.",
+        ["Which plans there are: omnirelay mesh rebalance list"],
+    )
+
+
 def test_a_committed_change_is_no_refusal() -> None:
     answer = {"__typename": "ShardsChanged", "revision": "7"}
     assert committed(answer) is answer

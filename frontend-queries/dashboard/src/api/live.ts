@@ -1,8 +1,8 @@
 /** Feeds the stores: what there is, then every change, for as long as the page is open. What the bar shows is `connection`. */
 import { POSITION_LOST, followShards, fromUnknown } from "@omnirelay/mesh-queries";
 import type { Cursor, Follower, MeshError } from "@omnirelay/mesh-queries";
-import { FollowMesh, ListChanges, MeshOverview, MeshShards, WatchChanges } from "@omnirelay/mesh-queries/trusted";
-import type { MeshOverviewQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
+import { FollowMesh, ListChanges, MeshOverview, MeshShards, ShardHistory, WatchChanges } from "@omnirelay/mesh-queries/trusted";
+import type { MeshOverviewQuery, ShardHistoryQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
 
 import { Value } from "../lib/external.js";
 import { serverAhead } from "../lib/now.js";
@@ -269,11 +269,16 @@ const changeOf = <T>(value: Value<T>): Promise<void> =>
     });
   });
 
+/** What a row of the ticker shows of a row of history. */
+export const ofHistory = (row: ShardHistoryQuery["shardHistory"]["nodes"][number]): MeshDiff => row as unknown as MeshDiff;
+
 /** What was committed before the page was opened. */
 async function readChanges(): Promise<void> {
   try {
     const { changes } = await transport.request(ListChanges, { first: CHANGES_A_PAGE });
     changeLog.addListed(changes.nodes);
+    const { shardHistory } = await transport.request(ShardHistory, { first: CHANGES_A_PAGE });
+    changeLog.complete(shardHistory.nodes.map(ofHistory));
   } catch {
     // As above.
   }

@@ -70,6 +70,18 @@ export class ChangeLog {
     return added.length;
   }
 
+  /** Rows of history: what they say of changes of one shard that were listed without it. */
+  complete(rows: readonly MeshDiff[]): void {
+    for (const diff of rows) {
+      const row = this.#byId.get(diff.change.id);
+      if (row === undefined || row.shardCount !== 1 || row.diffs.length > 0) continue;
+      row.diffs.push(diff);
+      this.#diffs += 1;
+      this.#isDirty = true;
+    }
+    if (this.#isDirty) this.rows = [...this.rows];
+  }
+
   clear(): void {
     this.rows = [];
     this.#byId.clear();

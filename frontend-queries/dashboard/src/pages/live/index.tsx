@@ -2,7 +2,7 @@
 import { ShardHistory } from "@omnirelay/mesh-queries/trusted";
 import { useEffect, useMemo, useRef, useState } from "react";
 
-import { changeLog, connection, mesh, rate } from "../../api/live.js";
+import { changeLog, connection, mesh, ofHistory, rate } from "../../api/live.js";
 import { transport } from "../../api/client.js";
 import { stateOf } from "../../components/position.js";
 import { VirtualList } from "../../components/virtual-list.js";
@@ -238,7 +238,7 @@ function Announcer({ changes }: { changes: readonly ChangeRow[] }) {
 async function readShards(change: ChangeRow, set: (update: (before: ReadonlyMap<string, readonly MeshDiff[]>) => ReadonlyMap<string, readonly MeshDiff[]>) => void): Promise<void> {
   try {
     const { shardHistory } = await transport.request(ShardHistory, { filter: { changeId: change.id }, first: FIRST_SHARDS });
-    set((before) => new Map(before).set(change.id, shardHistory.nodes as unknown as MeshDiff[]));
+    set((before) => new Map(before).set(change.id, shardHistory.nodes.map(ofHistory)));
   } catch {
     set((before) => new Map(before).set(change.id, change.diffs));
   }

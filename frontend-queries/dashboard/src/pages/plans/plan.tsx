@@ -1,0 +1,380 @@
+/** A plan: whether it can be applied, what it moves, in which waves, and what was done with it. */
+import { describeError, describeRefusal } from "@omnirelay/mesh-queries";
+import type { RefusalLike } from "@omnirelay/mesh-queries";
+import { PlanMoves, PlanPreflight, PlanReview } from "@omnirelay/mesh-queries/trusted";
+import type { PlanReviewQuery } from "@omnirelay/mesh-queries/trusted";
+import { useEffect, useMemo, useState } from "react";
+import { Link } from "wouter";
+
+import { mesh } from "../../api/live.js";
+import { transport } from "../../api/client.js";
+import { Refused } from "../../components/deed.js";
+import { Instant } from "../../components/instant.js";
+import { VirtualList } from "../../components/virtual-list.js";
+import { useStore } from "../../lib/external.js";
+import { useServerNow } from "../../lib/now.js";
+import { shardPath, useQueryState } from "../../lib/query.js";
+import { useRequest } from "../../lib/request.js";
+import { amount, count, durationOf } from "../../lib/time.js";
+import { text } from "../../text.js";
+import { PlanActions, RollBackWave } from "./actions.js";
+import { PlanTag, Progress, usePlanChanges } from "./list.js";
+import { Flows, Loads, Problems } from "./parts.js";
+import { peaksOf, wavesLeft } from "./waves.js";
+import type { Budget, PlannedMove } from "./waves.js";
+
+const words = text.plans;
+const ROW_PX = 36;
+const MOST_ROWS = 12;
+const MOVES_A_PAGE = 500;
+const WAVES_SHOWN = 12;
+export const MOST_MOVES = 10_000;
+
+export type ReviewedPlan = NonNullable<PlanReviewQuery["rebalancePlan"]>;
+
+const isOpen = ({ status }: ReviewedPlan): boolean => ["PROPOSED", "APPROVED", "APPLYING", "STOPPED"].includes(status);
+
+export function PlanView({ id }: { id: string }) {
+  useStore(mesh);
+  const [acted, setActed] = useState(0);
+  const [query, change] = useQueryState();
+  const again = `${usePlanChanges(id)} ${acted}`;
+  const { data, error } = useRequest(PlanReview, { id }, again);
+  const plan = data?.rebalancePlan ?? null;
+  const moves = useMoves(plan?.id ?? null);
+  const limit = Math.min(MOST_MOVES, Math.max(0, Number(query.get("wave") ?? 0) || 0));
+  const budgets = useMemo(() => budgetsOf(plan), [plan, mesh.frameChanges]); // eslint-disable-line
+  const waves = useMemo(() => (plan && isOpen(plan) ? wavesLeft(moves, plan.movesMade, budgets, limit || MOST_MOVES) : []), [moves, plan, budgets, limit]);
+  const made = useMemo(() => (plan ? madeWaves(plan) : []), [plan]);
+  const peaks = useMemo(() => {
+    const before = new Map(plan?.proposal.loads.map(({ nodeId, shardsBefore }) => [nodeId, shardsBefore]));
+    return peaksOf(moves, [...made.map(({ moved }) => moved), ...waves], before);
+  }, [moves, waves, made, plan]);
+
+  if (error && data === null) return <Refused described={describeError(error, text.failed)} />;
+  if (data === null) return <p className="blank">{text.reading}</p>;
+  if (plan === null) {
+    return (
+      <div className="blank">
+        <p>{words.notFound}</p>
+        <Link href="/plans" className="button">
+          {words.toList}
+        </Link>
+      </div>
+    );
+  }
+  const left = plan.moveCount - plan.movesMade;
+  // All at once where that keeps to every budget: then the change is one.
+  const next = waves[0] ?? 0;
+  const maxMoves = limit > 0 || next < left ? limit || MOST_MOVES : null;
+  return (
+    <>
+      <div className="head">
+        <h1 title={plan.id}>{words.title(plan.id)}</h1>
+        <PlanTag status={plan.status} />
+        <PlanActions plan={plan} next={next} maxMoves={maxMoves} onActed={() => setActed((before) => before + 1)} />
+      </div>
+      <Summary plan={plan} />
+      <Verdict plan={plan} next={next} maxMoves={maxMoves} again={again} />
+      <div className="review plan">
+        <div>
+          <Flows
+            flows={plan.proposal.flows}
+            from={query.get("from") ?? ""}
+            to={query.get("to") ?? ""}
+            onChoose={(from, to) => change({ from, to })}
+          />
+          <Moves plan={plan} moves={moves} />
+          <Problems title={words.leftAsIs} violations={plan.proposal.violations} />
+          <Conflicts plan={plan} />
+        </div>
+        <div>
+          <Waves plan={plan} made={made} waves={waves} limit={limit} onLimit={(value) => change({ wave: value })} />
+          <Loads loads={plan.proposal.loads} {...(made.length + waves.length > 1 ? { peaks } : {})} />
+          <History plan={plan} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+/** All moves, page by page; their content never changes. */
+function useMoves(id: string | null): readonly PlannedMove[] {
+  const [moves, setMoves] = useState<readonly PlannedMove[]>([]);
+  useEffect(() => {
+    if (id === null) return;
+    const controller = new AbortController();
+    void (async () => {
+      const all: PlannedMove[] = [];
+      for (let after: string | null = null; ; ) {
+        const page: Awaited<ReturnType<typeof read>> = await read(id, after, controller.signal);
+        if (page === undefined || controller.signal.aborted) return;
+        all.push(...page.nodes);
+        setMoves([...all]);
+        if (!page.pageInfo.hasNextPage) return;
+        after = page.pageInfo.endCursor ?? null;
+      }
+    })().catch(() => undefined);
+    return () => controller.abort();
+  }, [id]);
+  return moves;
+}
+
+const read = async (id: string, after: string | null, signal: AbortSignal) =>
+  (await transport.request(PlanMoves, { id, first: MOVES_A_PAGE, after }, signal)).rebalancePlan?.proposal.moves;
+
+function budgetsOf(plan: ReviewedPlan | null): Map<string, Budget> {
+  const budgets = new Map<string, Budget>();
+  for (const { name, shardCount } of plan?.proposal.namespaces ?? []) {
+    const found = mesh.namespaces.get(name);
+    if (found === undefined) continue;
+    const { moveBudgetPercent: percent, involuntaryMovesLimited: isInvoluntaryLimited } = found.policy;
+    budgets.set(name, { percent, isInvoluntaryLimited, shardCount: found.shardCount || shardCount });
+  }
+  return budgets;
+}
+
+export interface MadeWave {
+  readonly id: string;
+  readonly moved: number;
+  readonly actor: string;
+  readonly at: string;
+}
+
+/** The oldest first. */
+function madeWaves(plan: ReviewedPlan): MadeWave[] {
+  return plan.changes.nodes
+    .filter(({ kind, rebalance }) => kind === "APPLY_PLAN" && rebalance !== null)
+    .map(({ id, rebalance, actor, committedAt }) => ({ id, moved: rebalance?.moved ?? 0, actor, at: committedAt }))
+    .reverse();
+}
+
+function Summary({ plan }: { plan: ReviewedPlan }) {
+  const now = useServerNow();
+  const left = Date.parse(plan.expiresAt) - now;
+  const { scope, rollback } = plan.proposal;
+  return (
+    <div className="lead plan-lead">
+      <p>
+        <strong>{words.verdict(plan.moveCount, plan.shardCount, amount(plan.movedPercent))}</strong>
+        {`. ${words.proposedBy} `}
+        {text.change.by(plan.created.actor, plan.created.changeTicket)} <Instant at={plan.created.committedAt} />
+        {`: "${plan.created.reason}"`}
+        {(plan.status === "PROPOSED" || plan.status === "APPROVED") && <span className="quiet">{`, ${left > 0 ? words.expiresIn(durationOf(left)) : words.expired}`}</span>}
+      </p>
+      {scope && scope.vacate.length > 0 && <p className="quiet">{words.scope(scope.vacate.join(", "))}</p>}
+      {rollback && (
+        <p className="quiet">
+          {[words.rollbackOf, rollback.changeId && `${text.filters.kind} ${rollback.changeId}`, rollback.changeTicket, rollback.namespace].filter(Boolean).join(", ")}
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** What keeps it from being applied now, before anything is pressed. */
+function Verdict({ plan, next, maxMoves, again }: { plan: ReviewedPlan; next: number; maxMoves: number | null; again: unknown }) {
+  const canApply = isOpen(plan);
+  const variables = { id: plan.id, maxMoves, changeTicket: plan.created.changeTicket, resume: plan.status === "STOPPED" };
+  const { data, error } = useRequest(PlanPreflight, canApply ? variables : null, again);
+  if (!canApply) {
+    const by = plan.status === "APPLIED" ? plan.applied : plan.latest;
+    return (
+      <p className="verdict done">
+        {words.outcome[plan.status as keyof typeof words.outcome]}
+        {plan.status !== "EXPIRED" && by && (
+          <>
+            {` ${text.shard.by} ${text.change.by(by.actor, by.changeTicket)} `}
+            <Instant at={by.committedAt} />
+            {`: "${by.reason}"`}
+          </>
+        )}
+      </p>
+    );
+  }
+  if (error && data === null) return <Refused described={describeError(error, words.verb)} />;
+  if (data === null) return <p className="verdict quiet">{words.checking}</p>;
+  if (data.planPreflight === null) {
+    return <p className="verdict clear">{maxMoves === null ? words.clearAll(next || plan.moveCount - plan.movesMade) : words.clear(next)}</p>;
+  }
+  const { sentence, remedy, details } = describeRefusal(data.planPreflight as RefusalLike, words.verb);
+  return (
+    <div className="verdict blocked">
+      <p>
+        <span className="tag lost">{words.blocked.toUpperCase()}</span> <strong>{sentence}</strong> {remedy}
+      </p>
+      {details.length > 1 && (
+        <ul>
+          {details.map((each) => (
+            <li key={each}>{each}</li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+function Waves(props: { plan: ReviewedPlan; made: readonly MadeWave[]; waves: readonly number[]; limit: number; onLimit(value: string): void }) {
+  const { plan, made, waves, limit, onLimit } = props;
+  const shown = waves.slice(0, WAVES_SHOWN);
+  return (
+    <section aria-labelledby="waves">
+      <div className="section-head">
+        <h2 id="waves">{words.waves}</h2>
+        <Progress made={plan.movesMade} of={plan.moveCount} />
+      </div>
+      <ol className="waves">
+        {made.map((wave, index) => (
+          <li key={wave.id}>
+            <span>{words.wave(index + 1)}</span>
+            <span className="right">{count(wave.moved)}</span>
+            <span className="quiet">
+              {words.waveMade} <Instant at={wave.at} /> {text.shard.by} {wave.actor}
+            </span>
+            <RollBackWave change={wave.id} moved={wave.moved} />
+          </li>
+        ))}
+        {shown.map((length, index) => (
+          <li key={`left ${index}`}>
+            <span>{words.wave(made.length + index + 1)}</span>
+            <span className="right">{count(length)}</span>
+            <span className={index === 0 ? "strong" : "quiet"}>{index === 0 ? words.waveNext : words.waveWaits(made.length + index)}</span>
+          </li>
+        ))}
+      </ol>
+      {waves.length > shown.length && <p className="quiet">{words.moreWaves(waves.length - shown.length)}</p>}
+      {isOpen(plan) && (
+        <label className="wave-limit">
+          <span>{words.waveLimit}</span>
+          <input className="input" type="number" min={1} max={MOST_MOVES} value={limit || ""} onChange={(event) => onLimit(event.target.value)} />
+          <small className="quiet">{words.waveLimitHint}</small>
+        </label>
+      )}
+    </section>
+  );
+}
+
+function Moves({ plan, moves }: { plan: ReviewedPlan; moves: readonly PlannedMove[] }) {
+  const [query, change] = useQueryState();
+  const [from, to, namespace] = [query.get("from") ?? "", query.get("to") ?? "", query.get("ns") ?? ""];
+  const shown = useMemo(
+    () =>
+      moves.filter(
+        (move) => (!from || move.fromNodeId === from) && (!to || move.toNodeId === to) && (!namespace || move.namespace === namespace),
+      ),
+    [moves, from, to, namespace],
+  );
+  const heads = words.moveColumns;
+  if (plan.moveCount === 0) return null;
+  return (
+    <section aria-labelledby="moves">
+      <div className="section-head">
+        <h2 id="moves">{words.list}</h2>
+        <span className="quiet">{words.listed(shown.length, plan.moveCount)}</span>
+      </div>
+      {(from || to || plan.namespaces.length > 1) && (
+        <div className="filters move-filters">
+          {plan.namespaces.length > 1 && (
+            <label>
+              <span className="name">{text.filters.namespace}</span>
+              <select className="select" value={namespace} onChange={(event) => change({ ns: event.target.value })}>
+                <option value="">{text.filters.all}</option>
+                {plan.namespaces.map((each) => (
+                  <option key={each}>{each}</option>
+                ))}
+              </select>
+            </label>
+          )}
+          {(from || to) && (
+            <button type="button" className="button" onClick={() => change({ from: null, to: null })}>
+              {`${from} → ${to}: ${text.filters.clear.toLowerCase()}`}
+            </button>
+          )}
+        </div>
+      )}
+      <div className="panel">
+        <div className="move-row move-heads" aria-hidden="true">
+          <span>{heads.shard}</span>
+          <span>{heads.from}</span>
+          <span>{heads.to}</span>
+          <span>{heads.why}</span>
+        </div>
+        <div className="move-box" style={{ height: Math.min(MOST_ROWS, Math.max(1, shown.length)) * ROW_PX + 2 }}>
+          <VirtualList
+            className="move-rows"
+            count={shown.length}
+            rowHeight={ROW_PX}
+            label={words.rows}
+            role="region"
+            keyOf={(index) => `${shown[index]?.namespace}/${shown[index]?.shardId}`}
+            row={(index) => {
+              const move = shown[index] as PlannedMove;
+              const isLeader = move.fromNodeId === move.toNodeId;
+              return (
+                <div className="move-row">
+                  <Link className="cut" href={shardPath(move.namespace, move.shardId)}>
+                    {move.namespace}/{move.shardId}
+                  </Link>
+                  <span className="cut">{move.fromNodeId}</span>
+                  <span className="cut">{isLeader ? words.stays : move.toNodeId}</span>
+                  <span className="cut quiet">
+                    {text.shard.moveReason(move.reason)}
+                    {move.leader && `, ${words.leader(move.leader.fromNodeId ?? text.none, move.leader.toNodeId ?? text.none)}`}
+                  </span>
+                </div>
+              );
+            }}
+          />
+        </div>
+      </div>
+    </section>
+  );
+}
+
+function Conflicts({ plan }: { plan: ReviewedPlan }) {
+  const rollback = plan.proposal.rollback;
+  if (!rollback || rollback.conflicts.length === 0) return null;
+  return (
+    <section aria-labelledby="conflicts">
+      <h2 id="conflicts">{words.conflicts(rollback.conflicts.length + rollback.omittedConflicts)}</h2>
+      <ul className="problems">
+        {rollback.conflicts.slice(0, 50).map((each) => (
+          <li key={`${each.namespace}/${each.shardId}`}>
+            <Link href={shardPath(each.namespace, each.shardId)}>{`${each.namespace}/${each.shardId}`}</Link> {each.message}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** What was done with it, by whom and why, the newest first. */
+function History({ plan }: { plan: ReviewedPlan }) {
+  return (
+    <section aria-labelledby="life">
+      <h2 id="life">{words.history}</h2>
+      <ol className="life">
+        {plan.changes.nodes.map((each) => (
+          <li key={each.id}>
+            <p>
+              <Instant at={each.committedAt} /> <strong>{each.actor}</strong> <span className="quiet">{text.kinds[each.kind]}</span>
+              {each.kind === "APPLY_PLAN" && each.rebalance && ` ${count(each.rebalance.moved)}`}
+              {each.forced && (
+                <>
+                  {" "}
+                  <span className="tag lost" title={text.change.forcedFor(each.forced)}>
+                    {text.change.forced}
+                  </span>
+                </>
+              )}
+            </p>
+            <p className="wrap-anywhere">
+              {`"${each.reason}"`}
+              {each.changeTicket && <span className="quiet"> {each.changeTicket}</span>}
+            </p>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
