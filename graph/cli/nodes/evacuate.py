@@ -326,7 +326,8 @@ class _Evacuation:
                 self._explain(plan, refusal)
                 if self._pace.poll is None:
                     advice = ["To go on then:", f"  {suggest_retry()}"]
-                    raise Failure(Exit.REFUSED, "It does not wait for that.", advice, refusal)
+                    made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')}"
+                    raise Failure(Exit.REFUSED, f"Not waited for: {made} of the plan were made.", advice, refusal)
                 if self._pace.stopping.wait(self._pace.poll):
                     raise _interrupted()
                 try:
