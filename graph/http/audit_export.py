@@ -21,7 +21,7 @@ from graph.http.origins import Origins, cross_site
 from graph.http.requests import BadRequest
 from persistence.audit.export import ExportFilter
 from persistence.errors import Overloaded, StoreError
-from persistence.model.fields import identifier_problem, stored_text_problem
+from persistence.model.fields import name_problem, stored_text_problem
 
 PATH: Final = "/audit/export"
 
@@ -194,7 +194,7 @@ def _filter(given: QueryParams) -> tuple[ExportFilter, str]:
 
 
 _PROBLEMS: Final[Mapping[str, Callable[[str], str | None]]] = {
-    "namespace": identifier_problem,
+    "namespace": name_problem,
     "actor": stored_text_problem,
     "ticket": stored_text_problem,
 }

@@ -31,7 +31,7 @@ from persistence.model.fields import check_identifiers
 from persistence.model.records import NodeStatus
 from strategies.parameters import MAX_WEIGHT
 
-NODE_ID: Final = "The node's id. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
+NODE_ID: Final = "The node's id. Letters, digits and . _ : - @ / + = [ ]; at most 128 characters."
 
 REGION: Final = "The region it is in, as locality hints name it."
 

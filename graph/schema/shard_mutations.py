@@ -42,7 +42,7 @@ from persistence.model.records import VACATED, ShardStatus
 _NAMESPACE: Final = "The namespace of the shard."
 
 _SHARD_ID: Final = (
-    "The shard's id within the namespace. Letters, digits, '.', '_', ':' and '-'; at most 128 characters."
+    "The shard's id within the namespace. Letters, digits and . _ : - @ / + = [ ]; at most 128 characters."
 )
 
 _EXPECTED: Final = (

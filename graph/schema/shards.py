@@ -32,7 +32,7 @@ from graph.schema.scalars import Revision
 from persistence.codec import cursors
 from persistence.codec.cursors import Cursor
 from persistence.model import queries, records
-from persistence.model.fields import Problems, check_identifiers, identifier_problem
+from persistence.model.fields import Problems, check_identifiers, identifier_problem, name_problem
 from persistence.model.paging import MAX_PAGE
 from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import ShardStatus
@@ -327,7 +327,7 @@ def _check_keys(keys: Sequence[records.ShardKey]) -> None:
         raise invalid("keys", f"must hold 1 to {MAX_PAGE} keys, not {len(keys):,}")
     problems = Problems()
     for index, key in enumerate(keys):
-        problems.add(f"keys[{index}].namespace", identifier_problem(key.namespace))
+        problems.add(f"keys[{index}].namespace", name_problem(key.namespace))
         problems.add(f"keys[{index}].shardId", identifier_problem(key.shard_id))
     problems.raise_if_any()
 

@@ -21,6 +21,7 @@ from persistence.model.records import (
     IDENTIFIER_PATTERN,
     MARK_BYTES,
     MAX_COUNTER,
+    NAME_PATTERN,
     UNMARKED,
     ChangeMark,
     MoveReason,
@@ -119,7 +120,9 @@ def _same(value: K) -> K:
 
 _IDENTIFIER: Final = _Field(re.compile(IDENTIFIER_PATTERN))
 
-_ANY_NAMESPACE: Final = _Field(re.compile(f"({IDENTIFIER_PATTERN})?"), lambda text: text or None)
+_NAME: Final = _Field(re.compile(NAME_PATTERN))
+
+_ANY_NAMESPACE: Final = _Field(re.compile(f"({NAME_PATTERN})?"), lambda text: text or None)
 
 _COUNTER: Final = _Field(re.compile(COUNTER_PATTERN), _counter)
 
@@ -172,37 +175,35 @@ STREAM: Final = CursorKind(
 
 CHANGE_STREAM: Final = CursorKind(
     b"f",
-    "the stream of changes",
+    "the subscription changes",
     (_EPOCH, _COUNTER, _HASH),
     lambda epoch, change_id, chain_hash: StreamPosition(epoch, change_id, ChangeMark(change_id, chain_hash)),
     lambda position: f"{position.epoch}\0{position.revision}\0{position.mark.hash.hex()}",
 )
 """The revision of such a position is the id of a change."""
 
-SHARDS: Final[CursorKind[ShardKey]] = CursorKind(
-    b"k", "the list of shards", (_IDENTIFIER, _IDENTIFIER), ShardKey, "\0".join
-)
+SHARDS: Final[CursorKind[ShardKey]] = CursorKind(b"k", "the list of shards", (_NAME, _IDENTIFIER), ShardKey, "\0".join)
 
 HISTORY: Final[CursorKind[int]] = CursorKind(b"h", "the history", (_COUNTER,), _same, str)
 
 DIFF: Final = CursorKind(
     b"d",
     "a difference between two revisions",
-    (_ANY_NAMESPACE, _COUNTER, _COUNTER, _TIME, _TIME, _IDENTIFIER, _IDENTIFIER),
+    (_ANY_NAMESPACE, _COUNTER, _COUNTER, _TIME, _TIME, _NAME, _IDENTIFIER),
     _scoped,
     _scoped_text,
 )
 
 CHANGES: Final[CursorKind[int]] = CursorKind(b"c", "the list of changes", (_COUNTER,), _same, str)
 
-NAMESPACES: Final[CursorKind[str]] = CursorKind(b"n", "the list of namespaces", (_IDENTIFIER,), _same, str)
+NAMESPACES: Final[CursorKind[str]] = CursorKind(b"n", "the list of namespaces", (_NAME,), _same, str)
 
 NODES: Final[CursorKind[str]] = CursorKind(b"o", "the list of nodes", (_IDENTIFIER,), _same, str)
 
 PLANS: Final[CursorKind[int]] = CursorKind(b"p", "the list of plans", (_COUNTER,), _same, str)
 """By the id of the change that stores the plan."""
 
-MOVES: Final = CursorKind(b"m", "a list of moves", (_REASON, _IDENTIFIER, _IDENTIFIER), _of_move, _move_text)
+MOVES: Final = CursorKind(b"m", "a list of moves", (_REASON, _NAME, _IDENTIFIER), _of_move, _move_text)
 
 REFUSALS: Final[CursorKind[int]] = CursorKind(b"r", "the list of refusals", (_COUNTER,), _same, str)
 

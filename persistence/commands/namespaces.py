@@ -36,7 +36,7 @@ class ConfigureNamespace:
         return ReadSet(namespaces=(self.name,), configure=True)
 
     def add_problems(self, problems: Problems) -> None:
-        problems.add("name", rules.identifier_problem(self.name))
+        problems.add("name", rules.name_problem(self.name))
         problems.add("expectedVersion", rules.counter_problem(self.expected_version))
         problems.add("strategyParameters", rules.json_problem(self.strategy_parameters, limit=rules.MAX_PARAMETERS))
         if self.policy is None:

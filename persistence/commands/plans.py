@@ -45,7 +45,7 @@ class RollbackTarget:
         if self.since_revision is not None:
             problems.add("sinceRevision", rules.counter_problem(self.since_revision))
         if self.namespace is not None:
-            problems.add("namespace", rules.identifier_problem(self.namespace))
+            problems.add("namespace", rules.name_problem(self.namespace))
 
 
 class _Store:

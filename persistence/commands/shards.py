@@ -19,6 +19,7 @@ from persistence.model.fields import (
     counter_problem,
     identifier_problem,
     locality_problem,
+    name_problem,
     text_problem,
 )
 from persistence.model.records import ChangeKind, Pin, ShardKey, ShardStatus, public_name
@@ -201,7 +202,7 @@ class _Shards:
         seen: dict[ShardKey, int] = {}
         for index, shard in enumerate(self.shards):
             path = self.path(index)
-            checks.append((f"{path}namespace", identifier_problem, shard.namespace))
+            checks.append((f"{path}namespace", name_problem, shard.namespace))
             checks.append((f"{path}shardId", identifier_problem, shard.shard_id))
             first = seen.setdefault(shard.key, index)
             if first != index:
@@ -233,7 +234,8 @@ def _are_sound(shards: Sequence[NewShard | ShardPatch | ShardExpectation]) -> bo
 
 
 _RULES: Final[Mapping[str, Callable[[Any], str | None]]] = {
-    **dict.fromkeys(("namespace", "shard_id", "owner_node_id", "leader_id", "anti_affinity_group"), identifier_problem),
+    "namespace": name_problem,
+    **dict.fromkeys(("shard_id", "owner_node_id", "leader_id", "anti_affinity_group"), identifier_problem),
     "expected_version": counter_problem,
     "capacity_hint": capacity_problem,
     "locality_hint": locality_problem,

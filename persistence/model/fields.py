@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from persistence.errors import FieldError, InvalidArgument
-from persistence.model.records import IDENTIFIER_PATTERN, MAX_COUNTER
+from persistence.model.records import IDENTIFIER_PATTERN, MAX_COUNTER, NAME_PATTERN
 from strategies.parameters import MAX_WEIGHT
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ MAX_PARAMETERS: Final = 16_384
 """Of a strategy's parameters, written as JSON, in characters."""
 
 _identifier = re.compile(IDENTIFIER_PATTERN)
+
+_name = re.compile(NAME_PATTERN)
 
 _locality = re.compile(LOCALITY_PATTERN)
 
@@ -92,8 +94,10 @@ def check_fields(path: str, *checks: Check) -> None:
 
 
 def check_identifiers(**identifiers: str | None) -> None:
-    """Raises InvalidArgument naming each argument, spelt as in the schema, that is no identifier. Null is fine."""
-    check_fields("", *((name, identifier_problem, value) for name, value in identifiers.items()))
+    """Raises InvalidArgument naming each argument, spelt as in the schema, that is no identifier, or where it is a
+    namespace, no name. Null is fine."""
+    rules = {"namespace": name_problem, "name": name_problem}
+    check_fields("", *((name, rules.get(name, identifier_problem), value) for name, value in identifiers.items()))
 
 
 def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str] | None) -> None:
@@ -107,17 +111,29 @@ def add_identifiers_problems(problems: Problems, path: str, values: Sequence[str
 
 
 def identifier_problem(value: str) -> str | None:
-    """Namespaces, shard ids and node ids."""
+    """Shard ids, node ids and groups."""
     if _identifier.fullmatch(value):
         return None
+    return _misspelt(
+        value,
+        "is not an identifier: letters, digits and . _ : - @ / + = [ ], beginning with a letter, a digit or . _ -",
+    )
+
+
+def name_problem(value: str) -> str | None:
+    """Namespaces and strategies."""
+    if _name.fullmatch(value):
+        return None
+    return _misspelt(value, "is not a name: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit")
+
+
+def _misspelt(value: str, rule: str) -> str:
+    """What is wrong with what matches no pattern."""
     if not value:
         return "must not be empty"
-    if len(value) > 128:  # noqa: PLR2004 - the bound is in IDENTIFIER_PATTERN
-        return f"is {len(value):,} characters long; at most 128 are allowed"
-    return (
-        f"{quoted(value)} is not an identifier: "
-        "letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
-    )
+    if len(value) > IDENTIFIER_LENGTH:
+        return f"is {len(value):,} characters long; at most {IDENTIFIER_LENGTH} are allowed"
+    return f"{quoted(value)} {rule}"
 
 
 def locality_problem(value: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Self
 from persistence.model.fields import (
     check_fields,
     identifier_problem,
+    name_problem,
     plan_id_problem,
     search_problem,
     stored_text_problem,
@@ -68,7 +69,7 @@ class ShardFilter:
         """Itself. Raises InvalidArgument naming `filter.` and the field, as every filter does."""
         check_fields(
             "filter.",
-            ("namespace", identifier_problem, self.namespace),
+            ("namespace", name_problem, self.namespace),
             ("shardIds", identifier_problem, self.shard_ids),
             ("ownerNodeIds", identifier_problem, self.owner_node_ids),
             ("leaderIds", identifier_problem, self.leader_ids),
@@ -134,7 +135,7 @@ class ChangeFilter:
     def checked(self) -> Self:
         check_fields(
             "filter.",
-            ("namespace", identifier_problem, self.namespace),
+            ("namespace", name_problem, self.namespace),
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
             ("planId", plan_id_problem, self.plan_id),
@@ -182,7 +183,7 @@ class RefusalFilter:
     def checked(self) -> Self:
         check_fields(
             "filter.",
-            ("namespace", identifier_problem, self.namespace),
+            ("namespace", name_problem, self.namespace),
             ("actor", stored_text_problem, self.actor),
             ("changeTicket", stored_text_problem, self.change_ticket),
             ("until", None, _range_problem(self.since, self.until)),
@@ -214,7 +215,7 @@ class PlanFilter:
     kinds: Sequence[PlanKind] | None = None
 
     def checked(self) -> Self:
-        check_fields("filter.", ("namespace", identifier_problem, self.namespace))
+        check_fields("filter.", ("namespace", name_problem, self.namespace))
         return self
 
 
@@ -239,7 +240,7 @@ class ShardHistoryFilter:
     def checked(self) -> Self:
         check_fields(
             "filter.",
-            ("namespace", identifier_problem, self.namespace),
+            ("namespace", name_problem, self.namespace),
             ("shardId", identifier_problem, self.shard_id),
             ("ownerNodeId", identifier_problem, self.owner_node_id),
             ("namespace", None, _NAMESPACE_NEEDED if self.shard_id is not None and self.namespace is None else None),

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+"""Of namespaces and strategies: without a slash, so that the first in `namespace/shard` ends the namespace, and without
+a comma, which joins namespaces in rows of changes."""
+
+IDENTIFIER_PATTERN: Final = r"[A-Za-z0-9._-][]A-Za-z0-9._:@/+=[-]{0,127}"
+"""Of shards, nodes, leaders and groups, as other systems write them: `index[3]`, `__consumer_offsets-7`,
+`host:7000@17000`, `-9223372036854775808`. Read alike by Python and PostgreSQL."""
 
 MAX_COUNTER: Final = 2**63 - 1
 

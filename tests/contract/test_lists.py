@@ -18,6 +18,7 @@ pytestmark = ON_A_REPLICA_TOO
 
 # Ids that a locale would sort in another order than their bytes, or that a pattern would mistake for another.
 IDS: Final = ("a-1", "a.1", "a1", "a_1", "ab1", "A1", "B", "b")
+OF_OTHER_SYSTEMS: Final = ("-9223372036854775808", ".kibana+=@x", "__offsets-7", "index[3]", "index[3]/1")
 FILTERS: Final[dict[str, tuple[ShardFilter, Callable[[Shard], bool]]]] = {
     "everything": (ShardFilter(), lambda _: True),
     "namespace": (ShardFilter(namespace=SEARCH), lambda shard: shard.namespace == SEARCH),
@@ -161,3 +162,21 @@ async def test_an_empty_list_still_names_its_position(mesh: Mesh, past: AsOf) ->
     assert (now.value.items, then.value.items) == ([], [])
     assert now.position == (await mesh.store.stream.head()).position
     assert then.position.revision == past.revision
+
+
+@pytest.mark.parametrize("then", [False, True], ids=["now", "then"])
+async def test_ids_of_other_systems_are_found_listed_page_by_page_and_led(mesh: Mesh, *, then: bool) -> None:
+    await mesh.create(*(new(name, "a@b:1/[2]", leader_id="_l", anti_affinity_group=name) for name in OF_OTHER_SYSTEMS))
+    as_of = AsOf(revision=(await mesh.store.stream.head()).revision) if then else None
+    (first, *_) = (await mesh.table()).values()
+    await mesh.update(patch(first, leader_id="-l+="))
+    where = ShardFilter(namespace=BILLING, owner_node_ids=["a@b:1/[2]"])
+
+    async def fetch(request: PageRequest[ShardKey]) -> Page[Shard]:
+        return (await mesh.store.shards.page(where, request, as_of)).value
+
+    found = await everything(fetch, attrgetter("key"), size=2)
+    assert [shard.shard_id for shard in found] == list(OF_OTHER_SYSTEMS)
+    assert found[0].leader_id == ("_l" if then else "-l+=")
+    for shard_id in OF_OTHER_SYSTEMS:
+        assert (await mesh.table(as_of, ShardFilter(shard_ids=[shard_id]))).keys() == {ShardKey(BILLING, shard_id)}

@@ -1,4 +1,4 @@
-"""docs/operations/a-night.md, lived through again: every command is typed in its order, and prints what the page has."""
+"""docs/operations/a-night.md, typed again: every command of it, in its order, prints what the page has."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ import jwt
 from graph.auth.keys import KeysUnusable, public_keys
 from graph.auth.principal import Scope, Unauthenticated
 from graph.cli.errors import Failure
-from graph.cli.importing.parse import Format, Problems, read_file
+from graph.cli.formats.problems import Problems
+from graph.cli.formats.registry import FOREIGN
+from graph.cli.importing.parse import read_file
 from graph.cli.namespaces import _declarations as read_declarations
 from graph.cli.plans import named_plan
 from graph.client.address import read_address
@@ -33,6 +35,7 @@ from tests.support.cursors import CURSORS
 from tests.support.tokens import SECRET, key_set, public_member, shared_secret, signed
 
 SEEDS: Final = Path(__file__).parent / "seeds"
+TABLES: Final = Path(__file__).parents[1] / "golden" / "tables"
 KEY: Final = b"a key of sixteen bytes"
 
 CSV: Final = b"""\xef\xbb\xbfnamespace,shardId,ownerNodeId,leaderId,capacityHint,localityHint,status,antiAffinityGroup
@@ -109,6 +112,7 @@ def targets(folder: Path) -> Sequence[Target]:
             "import of CSV", [CSV, CSV.replace(b"namespace,", b"").replace(b"billing,", b"")], lines, _import("csv")
         ),
         Target("import of JSON Lines", [JSON_LINES], lines, _import("jsonl")),
+        *(Target(f"import of {form}", _tables(form), lines, _import(form)) for form in FOREIGN),
         Target("settings", [SETTINGS + DECLARATIONS, SETTINGS], text, partial(written, _load), (SettingsError,)),
         Target("declared namespaces", [DECLARATIONS], text, partial(written, read_declarations), (Failure,)),
         Target("export of the audit log", _exports(), lines, _verify, (NotAnExport,)),
@@ -141,7 +145,11 @@ def _written(path: Path, read: Callable[[Path], object], data: bytes) -> object:
     return read(path)
 
 
-def _import(form: Format) -> Callable[[bytes], object]:
+def _tables(form: str) -> Sequence[bytes]:
+    return [path.read_bytes() for path in sorted(TABLES.glob(f"{form}*"))]
+
+
+def _import(form: str) -> Callable[[bytes], object]:
     def read(data: bytes) -> None:
         for namespace in (None, "billing"):
             problems = Problems()

@@ -69,7 +69,7 @@ async def test_history_is_append_only(there: ReusedStore, table: str, statement:
         ("shard_id", "E'a\\n'", "ck_shards_shard_id_format"),
         ("owner_node_id", "''", "ck_shards_owner_node_id_format"),
         ("owner_node_id", "repeat('x', 129)", "ck_shards_owner_node_id_format"),
-        ("leader_id", "'-x'", "ck_shards_leader_id_format"),
+        ("leader_id", "'@x'", "ck_shards_leader_id_format"),
         ("locality_hint", "'a/b/c'", "ck_shards_locality_hint_format"),
         ("capacity_hint", "-1", "ck_shards_capacity_hint_finite"),
         ("capacity_hint", "'NaN'", "ck_shards_capacity_hint_finite"),

@@ -27,7 +27,7 @@ from persistence.commands.shards import (
     ShardPatch,
     UpdateShards,
 )
-from persistence.model.fields import Problems, identifier_problem
+from persistence.model.fields import Problems, identifier_problem, name_problem
 from persistence.model.records import MAX_COUNTER, ShardKey, ShardStatus
 from tests.support.length import rounds
 from tests.support.shared_schema import one_schema
@@ -114,9 +114,7 @@ def breaks_a_rule(command: CreateShards | UpdateShards | DeleteShards) -> bool:
         return True
     found = Problems()
     for shard in command.shards:
-        found.check(
-            [("namespace", identifier_problem, shard.namespace), ("shardId", identifier_problem, shard.shard_id)]
-        )
+        found.check([("namespace", name_problem, shard.namespace), ("shardId", identifier_problem, shard.shard_id)])
         found.check(shard.checks(""))
     return bool(found)
 

@@ -21,6 +21,7 @@ from persistence.model.records import (
     IDENTIFIER_PATTERN,
     MARK_BYTES,
     MAX_COUNTER,
+    NAME_PATTERN,
     UNMARKED,
     ChangeMark,
     MoveReason,
@@ -29,11 +30,12 @@ from persistence.model.records import (
 )
 
 identifiers = st.from_regex(IDENTIFIER_PATTERN, fullmatch=True).filter(str.isascii)
+names = st.from_regex(NAME_PATTERN, fullmatch=True)
 counters = st.integers(0, MAX_COUNTER)
 marks = st.just(UNMARKED) | st.builds(ChangeMark, counters, st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES))
-keys = st.builds(ShardKey, identifiers, identifiers)
+keys = st.builds(ShardKey, names, identifiers)
 times = st.none() | st.datetimes(timezones=st.just(UTC))
-scopes = st.builds(DiffScope, st.none() | identifiers, counters, counters, times, times)
+scopes = st.builds(DiffScope, st.none() | names, counters, counters, times, times)
 
 READERS: list[Callable[[str, str], Any]] = [
     cursors.STREAM.read,
@@ -48,7 +50,7 @@ READERS: list[Callable[[str, str], Any]] = [
 ]
 
 
-@given(identifiers, counters, marks)
+@given(names, counters, marks)
 def test_a_position_in_the_stream_reads_back(epoch: str, revision: int, mark: ChangeMark) -> None:
     position = StreamPosition(epoch, revision, mark)
     assert cursors.STREAM.read(cursors.STREAM.write(position), "after") == position

@@ -21,6 +21,7 @@ from persistence.model.fields import (
     json_problem,
     line_problem,
     locality_problem,
+    name_problem,
     quoted,
     search_problem,
     stored_text_problem,
@@ -36,16 +37,34 @@ def nested(levels: int, innermost: Any = 1) -> Any:
     return value
 
 
-@pytest.mark.parametrize("value", ["a", "0", "shard-0001", "eu.billing:v2_x", "A" * 128])
+NAMES = ["a", "0", "shard-0001", "eu.billing:v2_x", "A" * 128]
+OF_OTHER_SYSTEMS = [
+    *("index[3]", "index[3]/1", "__consumer_offsets-7", ".kibana_1[0]", "10.0.0.1:7000@17000", "-9223372036854775808"),
+    *("a/b", "a=b+c", "-a", ".a", "_a"),
+]
+NOT_EVEN_THERE = ["", "A" * 129, ":a", "@a", "[a", "]a", "/a", "+a", "=a", "a b", "a,b", "a\\b", "a^b", "a\n", "a\0"]
+NO_ASCII = ["ä", "a\ud800", "\ud800", "\u0661"]
+
+
+@pytest.mark.parametrize("value", [*NAMES, *OF_OTHER_SYSTEMS])
 def test_an_identifier_is_accepted(value: str) -> None:
     assert identifier_problem(value) is None
 
 
-@pytest.mark.parametrize(
-    "value", ["", "A" * 129, "-a", ".a", ":a", "_a", "a b", "a/b", "a\n", "a\0", "ä", "a\ud800", "\ud800", "\u0661"]
-)
+@pytest.mark.parametrize("value", [*NOT_EVEN_THERE, *NO_ASCII])
 def test_an_identifier_is_refused(value: str) -> None:
     assert identifier_problem(value)
+
+
+@pytest.mark.parametrize("value", NAMES)
+def test_a_name_is_accepted(value: str) -> None:
+    assert name_problem(value) is None
+
+
+@pytest.mark.parametrize("value", [*OF_OTHER_SYSTEMS, *NOT_EVEN_THERE, *NO_ASCII])
+def test_a_name_is_refused(value: str) -> None:
+    """A namespace ends at the first slash, and is joined with others by commas."""
+    assert name_problem(value)
 
 
 def test_an_identifier_that_is_too_long_hears_how_long_it_may_be() -> None:

@@ -2,7 +2,7 @@
 
 Comma-separated values are those of RFC 4180, but a line is a row: no field of a shard can hold a line break, so a quote
 that is never closed is a mistake in its own line and hides none of the lines after it. JSON Lines have an object a
-line, its members named like the columns.
+line, its members named like the columns. The tables of other systems are read in graph/cli/formats.
 """
 
 import csv
@@ -10,17 +10,25 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn
 
-from graph.cli.errors import Exit, Failure
-from graph.cli.output import listed, pluralized, printable
+from graph.cli.formats.problems import Problems
+from graph.cli.formats.registry import FOREIGN
+from graph.cli.output import listed
 from graph.client.records import Json
-from persistence.model.fields import FORMULA, capacity_problem, identifier_problem, locality_problem, quoted
+from persistence.model.fields import (
+    FORMULA,
+    capacity_problem,
+    identifier_problem,
+    locality_problem,
+    name_problem,
+    quoted,
+)
 from persistence.model.records import ShardKey, ShardStatus
 
-Format: TypeAlias = Literal["csv", "jsonl"]
+FORMATS: Final = ("csv", "jsonl", *FOREIGN)
 
 COLUMNS: Final = (
     *("namespace", "shardId", "ownerNodeId", "leaderId", "capacityHint", "localityHint", "status"),
@@ -33,33 +41,6 @@ CLEARABLE: Final = ("leaderId", "localityHint", "antiAffinityGroup")
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-
-_LISTED: Final = 20
-
-
-class Problems:
-    """Counts everything and lists the first twenty: a mistake made in every line needs to be seen once."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._listed: list[str] = []
-
-    def add(self, line: int, column: str | None, message: str) -> None:
-        self.count += 1
-        if len(self._listed) < _LISTED:
-            where = f"line {line:,}" if column is None else f"line {line:,}, {column}"
-            self._listed.append(f"{where}: {message}")
-
-    @property
-    def lines(self) -> Sequence[str]:
-        rest = self.count - len(self._listed)
-        return [*self._listed, f"and {rest:,} more"] if rest > 0 else self._listed
-
-    def raise_if_any(self, file: str) -> None:
-        """Raises Failure with everything listed."""
-        if self.count:
-            message = f"{printable(file)} cannot be imported, nothing was written: {pluralized(self.count, 'problem')}."
-            raise Failure(Exit.INVALID, message, [f"  {line}" for line in self.lines])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +61,14 @@ class ShardFile:
     digest: str
 
 
-def read_file(data: Iterable[bytes], form: Format, namespace: str | None, problems: Problems) -> ShardFile:
-    """`data` gives the file line by line. Rows are in its order, no two of one shard."""
-    lines = _Lines(data, problems)
-    values = csv_values(lines, namespace, problems) if form == "csv" else json_values(lines, problems)
+def read_file(data: Iterable[bytes], form: str, namespace: str | None, problems: Problems) -> ShardFile:
+    """`data` gives the file line by line, in one of FORMATS. Rows are in its order, no two of one shard."""
+    lines = NumberedLines(data, problems)
+    values: Iterator[tuple[int, dict[str, object]]]
+    if form in FOREIGN:
+        values = FOREIGN[form].read(lines, problems)
+    else:
+        values = csv_values(lines, namespace, problems) if form == "csv" else json_values(lines, problems)
     rows: dict[ShardKey, Row] = {}
     for line, content in values:
         row = read_row(line, content, namespace, problems)
@@ -94,7 +79,7 @@ def read_file(data: Iterable[bytes], form: Format, namespace: str | None, proble
     return ShardFile(list(rows.values()), lines.digest)
 
 
-class _Lines:
+class NumberedLines:
     """The lines that are not blank, decoded, with their numbers. What is not UTF-8 is reported and left out."""
 
     def __init__(self, data: Iterable[bytes], problems: Problems) -> None:
@@ -243,7 +228,7 @@ def read_row(line: int, values: Mapping[str, object], namespace: str | None, pro
     if problems.count > before:
         return None
     key = ShardKey(str(row.pop("namespace")), str(row.pop("shardId")))
-    return Row(line, key, {column: _as_stored(value) for column, value in row.items()})
+    return Row(line, key, {column: _as_stored(column, value) for column, value in row.items()})
 
 
 def _problem(column: str, value: object) -> str | None:
@@ -253,6 +238,8 @@ def _problem(column: str, value: object) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"must be a number, not {quoted(str(value))}"
         return _number_problem(value)
+    if column in _IDS and isinstance(value, int) and not isinstance(value, bool):
+        return None if abs(value) < _LONG else "is a number that is too long"
     if not isinstance(value, str):
         return f"must be a string, not {quoted(str(value))}"
     return _TEXT_RULES.get(column, identifier_problem)(value)
@@ -270,10 +257,20 @@ def _status_problem(value: str) -> str | None:
 
 
 _TEXT_RULES: Final[Mapping[str, Callable[[str], str | None]]] = {
+    "namespace": name_problem,
     "localityHint": locality_problem,
     "status": _status_problem,
 }
 
 
-def _as_stored(value: object) -> object:
-    return float(value) if isinstance(value, int) else value
+_IDS: Final = frozenset({"shardId", "ownerNodeId", "leaderId", "antiAffinityGroup"})
+"""Columns that JSON may have as integers: slots, brokers and tokens are numbers where they come from."""
+
+_LONG: Final = 10**127
+"""From here on digits are more than an identifier has."""
+
+
+def _as_stored(column: str, value: object) -> object:
+    if isinstance(value, int):
+        return str(value) if column in _IDS else float(value)
+    return value

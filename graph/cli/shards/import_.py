@@ -6,8 +6,10 @@ from typing import Final
 import click
 
 from graph.cli.errors import ApiClient, Exit, Failure, print_warnings
+from graph.cli.formats.problems import Problems
+from graph.cli.formats.registry import FOREIGN
 from graph.cli.importing.compare import Difference
-from graph.cli.importing.parse import Format, Problems, ShardFile, read_file
+from graph.cli.importing.parse import FORMATS, ShardFile, read_file
 from graph.cli.importing.run import Done, Import, difference_to
 from graph.cli.namespaces import configure
 from graph.cli.options import change_input, change_options, force_option, server_options
@@ -17,14 +19,12 @@ from graph.client.http import rows
 from graph.client.records import Json
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 
-_FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_ENDINGS: Final = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option(
-    "--format", "form", type=click.Choice(["csv", "jsonl"]), help="What the file is. By default, as its name ends."
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="What the file is. By default, as its name ends.")
 @click.option("--namespace", help="Namespace of every row. Needed where the file has no such column.")
 @click.option(
     "--batch-size",
@@ -43,7 +43,7 @@ _FORMATS: Final[dict[str, Format]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson
 def import_shards(
     *,
     file: str,
-    form: Format | None,
+    form: str | None,
     namespace: str | None,
     batch_size: int,
     strategy: str | None,
@@ -64,9 +64,12 @@ def import_shards(
     """
     problems = Problems()
     form = form or _format_of(file)
+    if form in FOREIGN and namespace is None:
+        raise click.UsageError(f"The tables of {form} know no namespaces: say with --namespace where the shards go.")
     with click.open_file(file, "rb") as lines:
         content = read_file(lines, form, namespace, problems)
     problems.raise_if_any(file)
+    problems.print_left_out()
     change = change_input(reason, ticket, actor, force_reason)
     with ApiClient(server) as api:
         counts = {item["name"]: item["shardCount"] for item in rows(api, "ListNamespaces", {})}
@@ -76,11 +79,11 @@ def import_shards(
     _report(file, content, difference, None if dry_run else done, as_json=as_json)
 
 
-def _format_of(name: str) -> Format:
-    form = _FORMATS.get(Path(name).suffix.lower())
+def _format_of(name: str) -> str:
+    form = _ENDINGS.get(Path(name).suffix.lower())
     if form is None:
         what = "stdin" if name == "-" else name
-        raise click.UsageError(f"Say with --format whether {what} is csv or jsonl.")
+        raise click.UsageError(f"Say with --format what {what} is: {', '.join(FORMATS)}.")
     return form
 
 

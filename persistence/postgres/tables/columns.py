@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, MetaData, Table, T
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from persistence.model.fields import IDENTIFIER_LENGTH, LOCALITY_PATTERN, MAX_TEXT, PLACE_PATTERN
-from persistence.model.records import IDENTIFIER_PATTERN
+from persistence.model.records import IDENTIFIER_PATTERN, NAME_PATTERN
 
 NAMING_CONVENTION: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -54,6 +54,10 @@ def locality_check(column: str) -> CheckConstraint:
 
 def identifier_check(column: str) -> CheckConstraint:
     return _pattern_check(column, IDENTIFIER_PATTERN)
+
+
+def name_check(column: str) -> CheckConstraint:
+    return _pattern_check(column, NAME_PATTERN)
 
 
 def place_check(column: str) -> CheckConstraint:

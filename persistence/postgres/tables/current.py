@@ -19,12 +19,13 @@ from persistence.postgres.tables.columns import (
     identifier_check,
     length_check,
     locality_check,
+    name_check,
     place_check,
     table_of,
 )
 from strategies.parameters import MAX_WEIGHT
 
-SCHEMA_REVISION: Final = "0017"
+SCHEMA_REVISION: Final = "0019"
 """The newest migration, which makes these tables and the functions that write to them."""
 
 
@@ -78,8 +79,8 @@ class NamespaceRow(Base):
 
     __tablename__ = "namespaces"
     __table_args__ = (
-        identifier_check("name"),
-        identifier_check("strategy"),
+        name_check("name"),
+        name_check("strategy"),
         CheckConstraint("version >= 1", name="version_positive"),
         CheckConstraint("algorithm_version >= 1", name="algorithm_version_positive"),
         CheckConstraint("parameters_digest ~ '^[0-9a-f]{64}$'", name="parameters_digest_format"),
@@ -142,7 +143,7 @@ class ShardRow(Base):
     __tablename__ = "shards"
     __table_args__ = (
         identifier_check("shard_id"),
-        identifier_check("strategy"),
+        name_check("strategy"),
         identifier_check("owner_node_id"),
         identifier_check("leader_id"),
         CheckConstraint("capacity_hint >= 0 AND capacity_hint < 'Infinity'", name="capacity_hint_finite"),

@@ -11,33 +11,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graph.cli.errors import Exit, Failure
-from graph.cli.importing.parse import Format, Problems, ShardFile, read_file
+from graph.cli.formats.problems import Problems
+from graph.cli.importing.parse import ShardFile, read_file
 from persistence.model.records import IDENTIFIER_PATTERN, ShardKey, ShardStatus
 
 HEADER: Final = "namespace,shardId,ownerNodeId"
 ALL: Final = f"{HEADER},leaderId,capacityHint,localityHint,status"
 COLUMNS: Final = f"{ALL},antiAffinityGroup"
 THERE_ARE: Final = f"there are {COLUMNS.replace(',', ', ')}"
-NO_IDENTIFIER: Final = "is not an identifier: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
+NO_IDENTIFIER: Final = (
+    "is not an identifier: letters, digits and . _ : - @ / + = [ ], beginning with a letter, a digit or . _ -"
+)
+NO_NAME: Final = "is not a name: letters, digits, '.', '_', ':' and '-', beginning with a letter or digit"
 NO_LOCALITY: Final = "is not a locality: write 'region', 'region/zone', 'zone:x' or 'region:x'"
 
 
-def read(text: str | bytes, form: Format = "csv", namespace: str | None = None) -> tuple[ShardFile, list[str]]:
+def read(text: str | bytes, form: str = "csv", namespace: str | None = None) -> tuple[ShardFile, list[str]]:
     problems = Problems()
     data = text.encode() if isinstance(text, str) else text
     return read_file(io.BytesIO(data), form, namespace, problems), list(problems.lines)
 
 
-def rows(
-    text: str | bytes, form: Format = "csv", namespace: str | None = None
-) -> list[tuple[ShardKey, dict[str, Any]]]:
+def rows(text: str | bytes, form: str = "csv", namespace: str | None = None) -> list[tuple[ShardKey, dict[str, Any]]]:
     """The rows of a file that must be valid."""
     file, problems = read(text, form, namespace)
     assert problems == []
     return [(row.key, row.fields) for row in file.rows]
 
 
-def problems_in(text: str | bytes, form: Format = "csv", namespace: str | None = None) -> list[str]:
+def problems_in(text: str | bytes, form: str = "csv", namespace: str | None = None) -> list[str]:
     return read(text, form, namespace)[1]
 
 
@@ -94,7 +96,7 @@ def test_a_row_of_another_namespace_than_the_command_line_says_is_a_mistake() ->
 
 @pytest.mark.parametrize("text", ["", "\n\n", b"\xef\xbb\xbf", "  \r\n"])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_a_file_with_nothing_in_it_is_a_mistake(text: str | bytes, form: Format) -> None:
+def test_a_file_with_nothing_in_it_is_a_mistake(text: str | bytes, form: str) -> None:
     assert problems_in(text, form) == ["line 1: there is nothing in it"]
 
 
@@ -177,16 +179,28 @@ def test_an_unclosed_quote_hides_no_line_after_it() -> None:
         ('{"namespace":"o","shardId":"s","ownerNodeId":"n","capacityHint":true}',
          "line 1, capacityHint: must be a number, not 'True'"),
         ('{"namespace":"o","shardId":"s","ownerNodeId":"n","capacityHint":null}', "line 1, capacityHint: is missing"),
-        ('{"namespace":"o","shardId":7,"ownerNodeId":"n"}', "line 1, shardId: must be a string, not '7'"),
+        ('{"namespace":"o","shardId":1.5,"ownerNodeId":"n"}', "line 1, shardId: must be a string, not '1.5'"),
+        ('{"namespace":"o","shardId":true,"ownerNodeId":"n"}', "line 1, shardId: must be a string, not 'True'"),
+        ('{"namespace":"o","shardId":' + "1" * 128 + ',"ownerNodeId":"n"}',
+         "line 1, shardId: is a number that is too long"),
+        ('{"namespace":7,"shardId":"s","ownerNodeId":"n"}', "line 1, namespace: must be a string, not '7'"),
+        ('{"namespace":"a/b","shardId":"s","ownerNodeId":"n"}',
+         f"line 1, namespace: 'a/b' {NO_NAME}"),
         ('{"namespace":"o","shardId":"s"}', "line 1, ownerNodeId: is missing"),
         ('{"shardId":"s","ownerNodeId":"n"}', "line 1, namespace: is missing"),
         ('{"namespace":"o","shardId":"s","ownerNodeId":"n","status":"GONE"}',
          "line 1, status: 'GONE' is no status: ACTIVE, DRAINING, PAUSED, DISABLED"),
     ],
-    ids=range(14),
+    ids=range(18),
 )  # fmt: skip
 def test_a_line_of_json_that_will_not_do_is_reported(line: str, problem: str) -> None:
     assert problems_in(line + "\n", "jsonl") == [problem]
+
+
+def test_whole_numbers_in_json_are_ids() -> None:
+    line = '{"namespace":"o","shardId":-9223372036854775808,"ownerNodeId":7,"leaderId":0}'
+    fields = {"ownerNodeId": "7", "leaderId": "0"}
+    assert rows(line, "jsonl") == [(ShardKey("o", "-9223372036854775808"), fields)]
 
 
 def test_null_clears_in_json_and_whole_numbers_are_capacities() -> None:
@@ -234,10 +248,10 @@ def test_what_is_written_out_is_read_back(owner: str, leader: str | None, capaci
 
 
 @given(st.binary(max_size=200), st.sampled_from(["csv", "jsonl"]))
-def test_any_bytes_are_rows_or_problems_and_never_an_exception(data: bytes, form: Format) -> None:
+def test_any_bytes_are_rows_or_problems_and_never_an_exception(data: bytes, form: str) -> None:
     read(data, form)
 
 
 @given(st.text(max_size=200), st.sampled_from(["csv", "jsonl"]))
-def test_any_rows_are_rows_or_problems_and_never_an_exception(text: str, form: Format) -> None:
+def test_any_rows_are_rows_or_problems_and_never_an_exception(text: str, form: str) -> None:
     read(f"{HEADER},capacityHint\n{text}".encode("utf-8", "surrogatepass"), form)
