@@ -14,7 +14,7 @@ from graph.cli.errors import ApiClient, Exit, Failure, committed, refused
 from graph.cli.nodes.selection import Selection, node_selection, selected_nodes
 from graph.cli.nodes.shared import changed_node, read_node
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import listed, pluralized, print_json, print_status, printable
+from graph.cli.output import format_time, listed, pluralized, print_json, print_status, printable
 from graph.cli.plans import (
     LISTED,
     NamedPlan,
@@ -357,6 +357,10 @@ class _Evacuation:
         for one in broken[:LISTED]:
             names = ("rule", "namespace", "shardId", "actual", "allowed", "remedy")
             print_status(f"  {printable(broken_rule_message(*(one[name] for name in names)))}")
+        for name in sorted({one["namespace"] for one in broken if one["rule"] == PolicyRule.WINDOW_BUDGET}):
+            found = self._api.execute("NamespaceWindow", {"name": name})["namespace"]
+            if found and found["windowUse"] and (free_at := found["windowUse"]["freeAt"]):
+                print_status(f"  {printable(name)} has room for the next move at {format_time(free_at)}.")
         if any(one["rule"] == PolicyRule.APPROVAL_REQUIRED for one in broken):
             print_status("\n".join(how_to_approve(plan, self._server)))
 

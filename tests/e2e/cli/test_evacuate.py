@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 
@@ -125,6 +126,16 @@ def test_it_waits_for_the_end_of_a_freeze_and_goes_on_when_it_is_thawed(placed: 
         assert omnirelay("mesh", "thaw", "orders", "--reason", "morning").exit == Exit.OK
         assert evacuating.finish().exit == Exit.OK
     assert "node-1" not in owners(placed).values()
+    assert refusals() == 0
+
+
+def test_a_window_that_is_full_is_named_with_the_time_when_there_is_room(placed: MeshServer) -> None:
+    placed.run(placed.mesh.configure("orders", policy=NamespacePolicy(window_moves=2), expected=1))
+    ended = evacuate("node-1", "--no-wait")
+    assert ended.exit == Exit.REFUSED
+    assert ": 2 of 30 moves made, " in ended.out
+    assert "WINDOW_BUDGET of orders: " in ended.err
+    assert re.search(r"^  orders has room for the next move at 20\S+Z\.$", ended.err, re.MULTILINE)
     assert refusals() == 0
 
 
