@@ -1,11 +1,372 @@
-/** Not built yet. */
+/** The mesh at a moment of the past, and what differs between two. */
+import { describeError } from "@omnirelay/mesh-queries";
+import { ChangesAround, DiffShards, MeshActivity } from "@omnirelay/mesh-queries/trusted";
+import { useMemo, useState } from "react";
+import { Link } from "wouter";
+
+import { connection, mesh, oldest } from "../../api/live.js";
+import { Refused } from "../../components/deed.js";
+import { Instant } from "../../components/instant.js";
+import { VirtualList } from "../../components/virtual-list.js";
+import { useStore, useValue } from "../../lib/external.js";
+import { useShortcuts } from "../../lib/keys.js";
+import { serverAhead } from "../../lib/now.js";
+import { shardPath, useQueryState } from "../../lib/query.js";
+import { useRequest } from "../../lib/request.js";
+import { useZone } from "../../lib/settings.js";
+import { count, instantOf } from "../../lib/time.js";
 import { text } from "../../text.js";
+import type { Difference } from "./diff.js";
+import { asItWas, snapshotOf, useDifferences } from "./diff.js";
+import { MapAsAt } from "./map.js";
+import { justAfter, momentFrom } from "./moments.js";
+import type { Moment } from "./moments.js";
+import "../../components/review.css";
+import "./time.css";
+
+const words = text.time;
+const PARTS = 120;
+const DAY_MS = 86_400_000;
+const ROW_PX = 36;
+const VIEWS = ["map", "table", "list"] as const;
+
+const iso = (at: number): string => new Date(at).toISOString();
 
 export default function TimePage() {
+  const kept = useValue(oldest);
+  if (kept === null) return <p className="blank">{text.reading}</p>;
+  if (kept.at === null) return <p className="blank">{words.none}</p>;
+  return <TimeLine since={kept.at} />;
+}
+
+function TimeLine({ since }: { since: string }) {
+  useStore(mesh);
+  const zone = useZone();
+  const { phase, revision: shown } = useValue(connection);
+  const isListed = phase !== "connecting" && phase !== "listing" && shown !== "";
+  const [query, change] = useQueryState();
+  const namespace = query.get("ns") ?? "";
+  const view = VIEWS.find((each) => each === query.get("show")) ?? "map";
+  // Held still while the page is looked at; "all that is kept" and "now" take them anew.
+  const [range, setRange] = useState(() => ({ from: Math.floor(Date.parse(since) / 1000) * 1000, to: Date.now() + serverAhead.get() }));
+  const from = Math.min(range.from, range.to - 60_000);
+  const step = (range.to - from) / PARTS;
+  const initial = useMemo(() => iso(Math.max(Date.parse(since) + 1, range.to - DAY_MS)), [since, range]);
+  const a = momentFrom(query.get("at") ?? "") ?? ({ type: "time", time: initial } satisfies Moment);
+  const b = momentFrom(query.get("vs") ?? "");
+  const activity = useRequest(MeshActivity, { from: iso(from), to: iso(range.to), buckets: PARTS });
+  const parts = activity.data?.activity ?? [];
+
+  const made = useRequest(
+    DiffShards,
+    a.type === "revision" && Number(a.revision) > 0 ? ({ from: String(Number(a.revision) - 1), to: a.revision, first: 1 } as never) : null,
+  ).data?.shardDiff.nodes[0]?.change;
+  const aTime = a.type === "time" ? a.time : (made?.committedAt ?? null);
+  const after = aTime === null ? null : justAfter(aTime);
+  const around = useRequest(ChangesAround, after === null ? null : { until: after, since: after, ...(namespace ? { namespace } : {}) }).data;
+  const [latest, before] = around?.before.nodes ?? [];
+  const next = around?.after.nodes[0];
+
+  const held = useMemo(() => (isListed ? snapshotOf(namespace, connection.get().revision) : null), [isListed, namespace, query.get("at"), query.get("vs"), range]);
+  const now: Moment | null = held && { type: "revision", revision: String(held.revision) as never };
+  const differences = useDifferences(held && a, b ?? now, namespace);
+  const toNow = useDifferences(b ? held && a : null, now, namespace);
+  const error = differences.error ?? toNow.error;
+  const past = b ? toNow : differences;
+  const nodes = useMemo(
+    () => (held && past.isComplete && differences.isComplete ? asItWas(held, past.all, differences.all) : null),
+    [held, past, differences],
+  );
+
+  const positionOf = (moment: Moment | null): number => {
+    if (moment === null) return PARTS;
+    if (moment.type === "time") return Math.round((Date.parse(moment.time) - from) / step);
+    const found = parts.findIndex(({ lastRevision }) => Number(lastRevision) >= Number(moment.revision));
+    return found < 0 ? PARTS : found + 1;
+  };
+  const clamp = (value: number): number => Math.min(PARTS, Math.max(0, value));
+  const [atA, atB] = [clamp(positionOf(a)), clamp(positionOf(b))];
+  const goTo = (position: number): string => iso(Math.max(Date.parse(since) + 1, from + position * step));
+  const move = (target: { lastRevision: string | null } | undefined) => () => {
+    if (target?.lastRevision) change({ at: target.lastRevision });
+  };
+  const byDay = (days: number) => () => {
+    if (aTime !== null) change({ at: iso(Math.min(range.to, Math.max(Date.parse(since) + 1, Date.parse(aTime) + days * DAY_MS))) });
+  };
+  useShortcuts({ "[": move(before), "]": move(next), "{": byDay(-1), "}": byDay(1) });
+  const most = Math.max(1, ...parts.map(({ shardChanges }) => shardChanges));
+  const label = (moment: Moment): string =>
+    moment.type === "time" ? instantOf(moment.time, zone) : `${text.connection.revision(moment.revision)}${aTime && moment === a ? `, ${instantOf(aTime, zone)}` : ""}`;
+
   return (
     <>
-      <h1>{text.pages.time}</h1>
-      <p className="blank">{text.empty.soon}</p>
+      <h1 className="sr">{words.heading}</h1>
+      <div className="strip">
+        <div className="strip-bars" role="img" aria-label={words.activity(instantOf(iso(from), zone), instantOf(iso(range.to), zone))}>
+          {parts.map((part, index) => (
+            <span
+              key={part.begins}
+              className={index >= atA && index < atB ? "between" : ""}
+              title={part.shardChanges > 0 ? words.bar(instantOf(part.begins, zone), part.shardChanges) : undefined}
+              style={{ height: part.shardChanges > 0 ? `${Math.max(6, 100 * Math.sqrt(part.shardChanges / most))}%` : 0 }}
+            />
+          ))}
+        </div>
+        <div className="thumbs">
+          {([["a", atA, a], ["b", atB, b]] as const).map(([name, position, moment]) => (
+            <label key={name} className={`thumb ${name}`}>
+              <span>{words[name]}</span>
+              <input
+                type="range"
+                min={0}
+                max={PARTS}
+                value={position}
+                aria-label={name === "a" ? words.aLabel : words.bLabel}
+                aria-valuetext={moment === null ? words.now : label(moment)}
+                onChange={({ currentTarget: { valueAsNumber: value } }) => {
+                  if (name === "a") change({ at: goTo(Math.min(value, PARTS)) });
+                  else change({ vs: value >= PARTS ? null : goTo(value) });
+                }}
+              />
+            </label>
+          ))}
+        </div>
+        <p className="strip-ends quiet">
+          <span>{words.compacted(instantOf(since, zone))}</span>
+          <span>{words.now}</span>
+        </p>
+      </div>
+
+      <div className="moments">
+        <MomentField key={`a ${query.get("at")}`} name={words.a} label={words.aLabel} shown={label(a)} onGo={(written) => change({ at: written })} />
+        <div className="steps">
+          <button type="button" className="button" title={words.previousTitle} disabled={!before} onClick={move(before)}>
+            {words.previous}
+          </button>
+          <button type="button" className="button" title={words.nextTitle} disabled={!next} onClick={move(next)}>
+            {words.next}
+          </button>
+          <button type="button" className="button" onClick={() => change({ at: iso(Math.max(Date.parse(since) + 1, Date.now() + serverAhead.get() - 3_600_000)) })}>
+            {words.hourAgo}
+          </button>
+          <button type="button" className="button" onClick={() => change({ at: iso(Math.max(Date.parse(since) + 1, Date.now() + serverAhead.get() - DAY_MS)) })}>
+            {words.dayAgo}
+          </button>
+        </div>
+        <span className="grow" />
+        <MomentField key={`b ${query.get("vs")}`} name={words.b} label={words.bLabel} shown={b ? label(b) : words.now} onGo={(written) => change({ vs: written })} />
+        {(b !== null || phase === "live") && (
+          <button
+            type="button"
+            className="button"
+            onClick={() => {
+              change({ vs: null });
+              setRange({ from: range.from, to: Date.now() + serverAhead.get() });
+            }}
+          >
+            {words.toNow}
+          </button>
+        )}
+      </div>
+      {latest && (
+        <p className="latest wrap-anywhere">
+          <span className="quiet">{words.madeBy}</span> <Instant at={latest.committedAt} as="instant" />{" "}
+          {latest.lastRevision && <span className="quiet">{text.connection.revision(latest.lastRevision)}</span>} <strong>{latest.actor}</strong>{" "}
+          {latest.changeTicket && <span className="quiet">{latest.changeTicket}</span>} {`"${latest.reason}"`}{" "}
+          <span className="quiet">{text.change.changed(latest.shardCount)}</span>
+        </p>
+      )}
+
+      <div className="filters time-filters">
+        <label>
+          <span className="name">{text.filters.namespace}</span>
+          <select className="select" value={namespace} onChange={(event) => change({ ns: event.target.value })}>
+            <option value="">{text.filters.all}</option>
+            {[...mesh.namespaces.keys()].map((each) => (
+              <option key={each}>{each}</option>
+            ))}
+          </select>
+        </label>
+        <span className="views" role="group" aria-label={words.show}>
+          {VIEWS.map((each) => (
+            <button key={each} type="button" className="button" aria-pressed={view === each} onClick={() => change({ show: each === "map" ? null : each })}>
+              {words.views[each]}
+            </button>
+          ))}
+        </span>
+        <span className="grow" />
+        <Counts all={differences.all} isComplete={differences.isComplete && error === null} />
+      </div>
+      {differences.isCut && <p className="quiet">{words.partly(differences.all.length)}</p>}
+      {error && <Refused described={describeError(error, text.failed)} />}
+      {!error && (nodes === null ? <p className="blank">{words.comparing}</p> : null)}
+      {nodes && view === "map" && (
+        <>
+          <MapAsAt nodes={nodes} />
+          <p className="quiet hint">{words.mapHint}</p>
+        </>
+      )}
+      {nodes && view === "table" && <Matrix all={differences.all} />}
+      {nodes && view === "list" && <DifferenceList all={differences.all} />}
     </>
+  );
+}
+
+function MomentField({ name, label, shown, onGo }: { name: string; label: string; shown: string; onGo(written: string): void }) {
+  const [written, setWritten] = useState(shown);
+  const [isEdited, setEdited] = useState(false);
+  const isWrong = isEdited && momentFrom(written) === null;
+  return (
+    <form
+      className="moment"
+      onSubmit={(event) => {
+        event.preventDefault();
+        const moment = momentFrom(written);
+        if (moment !== null) onGo(moment.type === "revision" ? moment.revision : moment.time);
+      }}
+    >
+      <label>
+        <strong>{name}</strong>
+        <input
+          className="input"
+          aria-label={`${label}: ${words.field}`}
+          aria-invalid={isWrong}
+          title={isWrong ? words.notATime : words.fieldHint}
+          value={isEdited ? written : shown}
+          onFocus={(event) => event.currentTarget.select()}
+          onChange={(event) => {
+            setEdited(true);
+            setWritten(event.target.value);
+          }}
+        />
+      </label>
+    </form>
+  );
+}
+
+const kindOf = ({ previous, current }: Difference): "created" | "deleted" | "moved" | "changed" =>
+  previous === null ? "created" : current === null ? "deleted" : previous.ownerNodeId !== current.ownerNodeId ? "moved" : "changed";
+
+function Counts({ all, isComplete }: { all: readonly Difference[]; isComplete: boolean }) {
+  if (!isComplete) return null;
+  const counts = { moved: 0, created: 0, deleted: 0, changed: 0 };
+  for (const each of all) counts[kindOf(each)] += 1;
+  const found = (["moved", "created", "deleted", "changed"] as const).filter((kind) => counts[kind] > 0);
+  return (
+    <span role="status" className="strong">
+      {found.length === 0 ? words.same : found.map((kind) => words[kind](counts[kind])).join(", ")}
+    </span>
+  );
+}
+
+/** From which node to which, of shards that were at both moments. */
+function Matrix({ all }: { all: readonly Difference[] }) {
+  const moved = all.filter((each) => kindOf(each) === "moved");
+  const flows = new Map<string, number>();
+  const names = new Set<string>();
+  for (const { previous, current } of moved) {
+    const [from, to] = [previous?.ownerNodeId ?? "", current?.ownerNodeId ?? ""];
+    names.add(from).add(to);
+    for (const key of [`${from} ${to}`, `${from} `, ` ${to}`]) flows.set(key, (flows.get(key) ?? 0) + 1);
+  }
+  const nodes = [...names].sort();
+  if (nodes.length === 0) return <p className="blank">{words.noMoves}</p>;
+  const most = Math.max(...nodes.flatMap((from) => nodes.map((to) => flows.get(`${from} ${to}`) ?? 0)));
+  return (
+    <div className="scroll-x" role="region" aria-label={words.matrix} tabIndex={0}>
+      <table className="table matrix">
+        <caption className="sr">{words.matrix}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{words.matrixCorner}</th>
+            {nodes.map((to) => (
+              <th key={to} scope="col" className="right">
+                {to}
+              </th>
+            ))}
+            <th scope="col" className="right">
+              {words.total}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {nodes.map((from) => (
+            <tr key={from}>
+              <th scope="row">{from}</th>
+              {nodes.map((to) => {
+                const value = flows.get(`${from} ${to}`) ?? 0;
+                return (
+                  <td key={to} className="right">
+                    {value > 0 && (
+                      <>
+                        <span>{count(value)}</span>
+                        <span className="cell-bar" style={{ width: `${(100 * value) / most}%` }} aria-hidden="true" />
+                      </>
+                    )}
+                    {from === to && <span className="quiet">–</span>}
+                  </td>
+                );
+              })}
+              <td className="right strong">{count(flows.get(`${from} `) ?? 0)}</td>
+            </tr>
+          ))}
+          <tr>
+            <th scope="row">{words.total}</th>
+            {nodes.map((to) => (
+              <td key={to} className="right strong">
+                {count(flows.get(` ${to}`) ?? 0)}
+              </td>
+            ))}
+            <td className="right strong">{count(moved.length)}</td>
+          </tr>
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function DifferenceList({ all }: { all: readonly Difference[] }) {
+  const heads = words.columns;
+  if (all.length === 0) return <p className="blank">{words.same}</p>;
+  return (
+    <div className="panel">
+      <div className="diff-row diff-heads" aria-hidden="true">
+        <span>{heads.shard}</span>
+        <span>{heads.a}</span>
+        <span>{heads.b}</span>
+        <span className="by">{heads.by}</span>
+        <span className="why">{heads.why}</span>
+      </div>
+      <div className="diff-box" style={{ height: Math.min(16, all.length) * ROW_PX + 2 }}>
+        <VirtualList
+          className="diff-rows"
+          count={all.length}
+          rowHeight={ROW_PX}
+          role="region"
+          label={words.rows}
+          keyOf={(index) => `${all[index]?.namespace}/${all[index]?.shardId}`}
+          row={(index) => {
+            const each = all[index] as Difference;
+            const { previous, current } = each;
+            const isMove = kindOf(each) !== "changed";
+            return (
+              <div className="diff-row">
+                <Link className="cut" href={shardPath(each.namespace, each.shardId)}>
+                  {each.namespace}/{each.shardId}
+                </Link>
+                <span className="cut">{previous ? previous.ownerNodeId : <span className="quiet">{words.notThere}</span>}</span>
+                <span className="cut">
+                  {isMove ? (current ? current.ownerNodeId : <span className="quiet">{words.notThere}</span>) : <span className="quiet">{text.shard.fieldsChanged(each.changedFields.join(", "))}</span>}
+                </span>
+                <span className="by cut">{text.change.by(each.change.actor, each.change.changeTicket)}</span>
+                <span className="why cut quiet" title={each.change.reason}>
+                  {`"${each.change.reason}"`}
+                </span>
+              </div>
+            );
+          }}
+        />
+      </div>
+    </div>
   );
 }

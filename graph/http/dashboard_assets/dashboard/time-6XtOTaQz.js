@@ -1,1 +1,0 @@
-import{n as e,t}from"./jsx-runtime-BHr42Ux1.js";var n=t();function r(){return(0,n.jsxs)(n.Fragment,{children:[(0,n.jsx)(`h1`,{children:e.pages.time}),(0,n.jsx)(`p`,{className:`blank`,children:e.empty.soon})]})}export{r as default};

@@ -1,0 +1,89 @@
+// Rules, freezes, refusals and the audit log: what is frozen, what was refused and why, who did what.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+
+import { Browser, Server, open, violations } from "./harness.mjs";
+
+let server;
+let browser;
+
+async function configure(name, policy) {
+  const { namespace } = await server.send("NamespaceDetails", { name });
+  const change = { reason: "as agreed", actor: "carol" };
+  const input = { name, strategy: namespace.strategy, expectedVersion: namespace.version, policy, change };
+  const { configureNamespace } = await server.send("ConfigureNamespace", { input });
+  assert.equal(configureNamespace.__typename, "NamespaceConfigured", JSON.stringify(configureNamespace));
+}
+
+before(async () => {
+  [server, browser] = await Promise.all([Server.start(), Browser.launch()]);
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+async function closed(page) {
+  assert.deepEqual(page.errors, []);
+  assert.deepEqual(page.strangers, []);
+  await page.context().close();
+}
+
+test("a freeze is on the page as soon as it is made, in the sentence, the rules and the calendar", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/governance");
+  await page.getByText("Nothing is frozen now.").waitFor();
+  assert.deepEqual(await violations(page), []);
+  const at = (hours) => new Date(Date.now() + hours * 3_600_000).toISOString();
+  await configure("orders", {
+    ticketRequired: true,
+    ticketPattern: "CHG-\\d+",
+    freezes: [{ begins: at(-1), ends: at(30), reason: "the books are closed" }],
+    recurringFreezes: [{ schedule: "0 18 * * fri", duration: "PT8H", timeZone: "Europe/Berlin", reason: "friday night" }],
+  });
+  await page.locator(".frozen-now", { hasText: /FROZEN orders until .* \(the books are closed\)/ }).waitFor();
+  assert.match(await page.getByRole("row", { name: /^orders/ }).textContent(), /CHG-\\d\+.*FROZEN until/);
+  assert.ok((await page.locator(".calendar .freeze").count()) >= 3);
+  await page.getByText("0 18 * * fri for PT8H, Europe/Berlin").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await closed(page);
+});
+
+test("a refusal says which rules were in the way, and what helps", async () => {
+  await configure("sessions", { ticketRequired: true });
+  const { version } = await server.shard("sessions", "sessions-030");
+  const change = { reason: "nearer to its users", actor: "alice" };
+  const input = { namespace: "sessions", shardId: "sessions-030", expectedVersion: version, ownerNodeId: "node-eu-3", change };
+  assert.equal((await server.send("UpdateShard", { input })).updateShard.__typename, "PolicyViolation");
+  const page = await browser.page(server, { width: 390, height: 844 });
+  await open(page, server, "/governance?tab=refusals&ns=sessions");
+  const row = page.getByRole("table", { name: "What was refused" }).getByRole("row", { name: /nearer to its users/ });
+  await row.waitFor();
+  assert.match(await row.textContent(), /alice.*update.*sessions takes changes under a ticket only\..*ticket/);
+  const [scrolled, shown] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(scrolled <= shown, `${scrolled} wide`);
+  assert.deepEqual(await violations(page), []);
+  await closed(page);
+});
+
+test("the audit log is searched in the address, shows the head of its chain, and is exported", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/governance?tab=audit");
+  const table = page.getByRole("table", { name: "Audit log" });
+  await table.waitFor();
+  const { changes } = await server.send("ListChanges", { first: 1 });
+  await page.locator(".chain-head", { hasText: `change ${changes.nodes[0].id} ${changes.nodes[0].hash.slice(0, 16)}` }).waitFor();
+  await page.getByLabel("Search").fill("kernel update is done");
+  await page.waitForFunction(() => document.querySelectorAll(".audit tbody tr").length === 1);
+  assert.equal(new URL(page.url()).searchParams.get("q"), "kernel update is done");
+  assert.match(await table.getByRole("row").last().textContent(), /alice.*CHG-1043.*kernel update is done/);
+  await page.getByLabel("Ticket").fill("CHG-1043");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "JSON Lines" }).click()]);
+  const lines = (await readFile(await download.path(), "utf8")).trim().split("\n").map((line) => JSON.parse(line));
+  assert.ok(lines.length > 2);
+  assert.match(JSON.stringify(lines.at(-1)), /manifest/);
+  assert.deepEqual(await violations(page), []);
+  await closed(page);
+});
