@@ -321,6 +321,8 @@ class _Evacuation:
         refusal = self._obstacle(plan, resume=resume) if after is None else after
         if refusal is None or not _ends_by_itself(refusal):
             return refusal
+        if "force" in self._change:
+            raise refused(refusal)  # force does not go past it, and each look would leave a refusal on record
         with waiting(f"Waiting to move shards, {plan['movesMade']:,} of {plan['moveCount']:,} moved"):
             while refusal is not None and _ends_by_itself(refusal):
                 self._explain(plan, refusal)

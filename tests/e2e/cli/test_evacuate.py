@@ -204,6 +204,13 @@ def test_a_plan_that_was_rejected_ends_it(strict: MeshServer) -> None:
     assert set(owners(strict).values()) == {"node-1"}
 
 
+def test_what_force_does_not_go_past_is_not_waited_for(strict: MeshServer) -> None:
+    answer = evacuate("node-1", "--force-reason", "it burns")
+    assert (answer.exit, set(owners(strict).values())) == (Exit.REFUSED, {"node-1"})
+    assert "APPROVAL_REQUIRED of orders: not approved" in answer.err
+    assert refusals() == 1
+
+
 def test_what_had_to_stay_is_listed(placed: MeshServer) -> None:
     omnirelay("mesh", "shards", "pin", "orders/s07", "--expected-version", 1, "--reason", "cache is warm")
     blocked = evacuate("node-1")
