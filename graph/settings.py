@@ -152,6 +152,15 @@ class NamespaceDeclaration(BaseModel):
     def changes_policy(self) -> bool:
         return self.policy is not None or any(name.partition(".")[0] == _POLICY for name in self.defaults)
 
+    @property
+    def changes_only_policy(self) -> bool:
+        placement = (
+            self.strategy is not None
+            or self.parameters
+            or not all(name.partition(".")[0] == _POLICY for name in self.defaults)
+        )
+        return self.changes_policy and not placement
+
     def strategy_for(self, current: str | None) -> str:
         """The name of the strategy of a namespace that has that one now; null for a new namespace."""
         kept = DEFAULT_STRATEGY if current is None or "strategy" in self.defaults else current
@@ -163,7 +172,8 @@ class NamespaceDeclaration(BaseModel):
         """What is declared, merged into what there is; null for a new namespace.
 
         `algorithm_version` and `taken`, the parameters that it takes, are those of `strategy_for(...)`. Where that is
-        another one than before, the parameters that it does not take go; where it is the same, all stay.
+        another one than before, the parameters that it does not take go; where it is the same, all stay. Shards are
+        placed by the version of the algorithm that they were placed by where only the policy is declared.
         """
         strategy = self.strategy_for(current.strategy if current else None)
         kept: Mapping[str, Any] = {}
@@ -172,6 +182,7 @@ class NamespaceDeclaration(BaseModel):
             same = strategy == current.strategy
             kept = {name: value for name, value in current.strategy_parameters.items() if same or name in taken}
             policy = current.policy
+            algorithm_version = current.algorithm_version if self.changes_only_policy else algorithm_version
         kept = {} if _PARAMETERS in self.defaults else kept
         parameters = {name: value for name, value in kept.items() if f"{_PARAMETERS}.{name}" not in self.defaults}
         policy = DEFAULT_POLICY if _POLICY in self.defaults else policy

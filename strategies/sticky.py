@@ -106,7 +106,8 @@ def _by_owner(owners: Owners) -> Iterator[tuple[int, list[int]]]:
     """The indexes of the shards of each node that has any."""
     order = np.argsort(owners, kind="stable")
     nodes, starts = np.unique(owners[order], return_index=True)
-    for node, members in zip(nodes.tolist(), np.split(order, starts[1:]), strict=True):
+    # Of no shards at all, one empty part is left over.
+    for node, members in zip(nodes.tolist(), np.split(order, starts[1:]), strict=False):
         if node != NOWHERE:
             yield node, members.tolist()
 

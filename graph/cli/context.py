@@ -11,7 +11,7 @@ from graph.cli import context_file
 from graph.cli.context_file import Context
 from graph.cli.options import Parsed
 from graph.cli.output import Column, print_list, print_status, printable
-from graph.client.address import Address, read_address
+from graph.client.address import Address, read_address, without_password
 from persistence.model.fields import line_problem
 
 _COLUMNS: Final = (
@@ -36,7 +36,12 @@ def list_contexts(*, as_json: bool) -> None:
     """
     contexts = context_file.read()
     documents = [
-        {"name": name, "current": name == contexts.current, "server": one.server, "tokenFile": one.token_file}
+        {
+            "name": name,
+            "current": name == contexts.current,
+            "server": without_password(one.server),
+            "tokenFile": one.token_file,
+        }
         for name, one in contexts.named.items()
     ]
     print_list(_COLUMNS, documents, "context", as_json=as_json)
@@ -70,7 +75,7 @@ def set_context(*, name: str, server: Address, token_file: Path | None) -> None:
     token = None if token_file is None else str(token_file.absolute())
     after = contexts.having(name, Context(server.url, token))
     context_file.write(after if contexts.named else after.use(name))
-    print_status(f"{printable(name)} is {server.url} now.")
+    print_status(f"{printable(name)} is {server} now.")
 
 
 @context.command("remove")

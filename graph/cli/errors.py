@@ -59,16 +59,20 @@ _NO_SHARD: Final = re.compile(r"there is no shard ([^/ ]+)/.+")
 
 _LISTS: Final = {"namespace": LIST_NAMESPACES, "node": LIST_NODES, "plan": LIST_PLANS}
 
-_NARROWED: Final = re.compile(r"^(vacate|zones|regions|onlyReasons|maxMoves|threshold)(?:\[\d+\])?(?=:? )")
-"""A field of the input of plans and simulations, at the beginning of what is wrong with it."""
+_OF_PLANNING: Final = re.compile(
+    r"^(vacate|zones|regions|onlyReasons|maxMoves|threshold|changeId|sinceRevision)(?:\[\d+\])?(?=:? )"
+)
+"""A field of the input of plans, simulations and rollbacks, at the beginning of what is wrong with it."""
 
-_NARROWING_OPTIONS: Final = {
+_PLANNING_OPTIONS: Final = {
     "vacate": "--vacate",
     "zones": "--zone",
     "regions": "--region",
     "onlyReasons": "--only",
     "maxMoves": "--max-moves",
     "threshold": "--threshold",
+    "changeId": "--of-change",
+    "sinceRevision": "--since",
 }
 
 
@@ -215,7 +219,7 @@ def _as_typed(message: str) -> tuple[str, Sequence[str]]:
         return message, [f"What there is: {shlex.join(command)}"]
     missing = _NOT_THERE.fullmatch(message)
     if missing is None:
-        return _NARROWED.sub(lambda field: _NARROWING_OPTIONS[field[1]], message), ()
+        return _OF_PLANNING.sub(lambda field: _PLANNING_OPTIONS[field[1]], message), ()
     what, thing, meant = missing.groups()
     return what, [*([f"D{meant}"] if meant else ()), _LISTS[thing]]
 

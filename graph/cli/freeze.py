@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -87,6 +88,8 @@ def freeze(
 
     With --json JSON Lines: a namespace each, with name, action, version and freezes.
     """
+    if every is None and (duration is not None or zone is not None):
+        raise click.UsageError("--for and --zone are for --every.")
     now = datetime.now(UTC)
     if not (namespaces or everything or until or begin or every or reason):
         _show(server, now, as_json=as_json)
@@ -198,7 +201,7 @@ def _change(
             except Failure as failure:
                 if failure.exit not in _OF_ONE:
                     raise
-                print_status(f"{printable(name)}: {failure.message}")
+                print_status(f"{printable(name)}: {_as_typed(failure.message)}")
                 failed.append(failure)
                 continue
             left += _freezes(done.name, done.after["freezes"], now)
@@ -209,7 +212,24 @@ def _change(
         click.echo()
         print_documents(_FREEZES, left)
     if failed:
-        raise Failure(failed[0].exit, f"Not all were {action}: see above.", failed[0].advice)
+        advice = [_as_typed(line) for line in failed[0].advice]
+        raise Failure(failed[0].exit, f"Not all were {action}: see above.", advice)
+
+
+_FIELD: Final = re.compile(r"policy\.recurringFreezes\[\d+\]\.(schedule|duration|timeZone|until|reason)")
+
+_OPTIONS: Final = {
+    "schedule": "--every",
+    "duration": "--for",
+    "timeZone": "--zone",
+    "until": "--until",
+    "reason": "--reason",
+}
+
+
+def _as_typed(message: str) -> str:
+    """With options in place of the fields of the API."""
+    return _FIELD.sub(lambda field: _OPTIONS[field[1]], message)
 
 
 def _existing(api: ApiClient, names: Sequence[str]) -> Sequence[str]:

@@ -137,7 +137,8 @@ def apply_namespaces(
 ) -> None:
     """Create or configure the namespaces that a TOML file declares, where they differ from it.
 
-    A namespace that is placed by another version of its strategy's algorithm than the server has differs, too.
+    A namespace that is placed by another version of its strategy's algorithm than the server has differs, too, unless
+    the file names nothing but its policy.
 
     A declaration reads [namespaces.orders], with strategy = "ring" and parameters = {virtualNodes = 160}; the settings
     file of the server will do. Its policy stands in [namespaces.orders.policy], with the fields of the API, such as
@@ -167,6 +168,9 @@ def apply_namespaces(
             if action != "unchanged" and not dry_run:
                 policy = write_policy(wanted.policy) if declaration.changes_policy else None
                 parameters = wanted.strategy_parameters
+                if was and policy and was.strategy == strategy and was.algorithm_version != wanted.algorithm_version:
+                    # A change of the policy keeps the version of the algorithm: another one takes a change of its own.
+                    version = str(configure(api, name, strategy, parameters, version or "0", change)["version"])
                 version = str(configure(api, name, strategy, parameters, version or "0", change, policy)["version"])
             changes = list(configuration_differences(was, wanted))
             if as_json:

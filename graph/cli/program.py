@@ -36,8 +36,8 @@ class LazyCommands(UserDict[str, Any]):
         command = self.data[name]
         if isinstance(command, str):
             module, _, variable = command.partition(":")
-            command = self.data[name] = have_completed(getattr(import_module(module), variable))
-        return command  # type: ignore[no-any-return]
+            command = self.data[name] = getattr(import_module(module), variable)
+        return have_completed(command) if COMPLETION in os.environ else command
 
 
 @click.group(

@@ -162,7 +162,7 @@ def _document(
         {"namespace": namespace["name"], **window} for namespace in namespaces for window in namespace["freezesBetween"]
     ]
     return {
-        "server": {"url": server.url, **_server_facts(server)},
+        "server": {"url": str(server), **_server_facts(server)},
         "program": _own_version(),
         "viewer": found["viewer"],
         "head": head,

@@ -16,7 +16,8 @@ _PATH: Final = "/graphql"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go.
+    """`url` as it was given; `graphql` and `socket` are where requests and subscriptions go. As text, and so in
+    messages, it is without the password that may be in it.
 
     `through_proxy`: whether the proxies of the environment apply. No proxy reaches a server on this machine. `token`
     is null where none is sent.
@@ -29,7 +30,15 @@ class Address:
     token: TokenSource | None = None
 
     def __str__(self) -> str:
-        return self.url
+        return without_password(self.url)
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown: what a password was is not there to be read."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
 def read_address(url: str) -> Address:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, NoReturn
 
-from graph.client.address import Address
+from graph.client.address import Address, without_password
 
 POSITION_LOST: Final = frozenset({"COMPACTED", "EPOCH_MISMATCH", "FUTURE_CURSOR", "BAD_CURSOR"})
 """Codes of positions in the change stream that cannot be resumed from: the table has to be read anew.
@@ -41,7 +41,7 @@ class ServerUnreachable(ClientError):
     """Nothing listens there, or not yet."""
 
     def __init__(self, address: Address, why: object) -> None:
-        super().__init__(f"There is no server at {address.url}: {why}.")
+        super().__init__(f"There is no server at {address}: {why}.")
 
 
 class AnswerLost(ClientError):
@@ -64,7 +64,9 @@ class NotGraphQL(ClientError):
 
     def __init__(self, address: Address, status: int, text: str = "", *, url: str | None = None) -> None:
         words = f" ({found})" if (found := _first_words(text)) else ""
-        super().__init__(f"{url or address.graphql} answered with HTTP {status}, not with GraphQL{words}.")
+        super().__init__(
+            f"{without_password(url or address.graphql)} answered with HTTP {status}, not with GraphQL{words}."
+        )
         self.busy = status in self._BUSY
         self.between = status in self._BETWEEN
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
-from graph.client.address import Address
+from graph.client.address import Address, without_password
 from graph.client.credentials import Credentials
 from graph.client.errors import (
     Answer,
@@ -101,9 +101,9 @@ class Requests:
         except (UnicodeError, httpx2.InvalidURL) as error:  # of a host that no name can be
             raise ServerUnreachable(self._address, error) from error
         except httpx2.TimeoutException as error:
-            raise AnswerLost(f"{self._address.url} did not answer within {self._timeout:.0f} seconds.") from error
+            raise AnswerLost(f"{self._address} did not answer within {self._timeout:.0f} seconds.") from error
         except httpx2.RequestError as error:
-            message = f"The connection to {self._address.url} broke off before the answer was there: {error}."
+            message = f"The connection to {self._address} broke off before the answer was there: {error}."
             raise AnswerLost(message) from error
 
     def _data(self, name: str, response: httpx2.Response) -> Json:
@@ -144,7 +144,10 @@ def proxy_note(address: Address) -> str:
     host = urlsplit(address.graphql).netloc
     proxies = getproxies() if address.through_proxy and not proxy_bypass(host) else {}
     proxy = proxies.get(scheme) or proxies.get("all")
-    return f" (through the proxy {proxy}, which the environment names)" if proxy else ""
+    if not proxy:
+        return ""
+    shown = without_password(proxy if "//" in proxy else f"//{proxy}").removeprefix("//")
+    return f" (through the proxy {shown}, which the environment names)"
 
 
 def _ignoring_proxies() -> ssl.SSLContext:

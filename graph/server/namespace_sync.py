@@ -117,7 +117,8 @@ class NamespaceSync:
             return False
         changed = ", ".join(field for field, _, _ in configuration_differences(before, declared))
         _log.info("Configured namespace %s as %s declares it: %s", name, self._file, changed)
-        return True
+        # A change of the policy keeps the version of the algorithm: another one takes a change of its own.
+        return outcome.namespace.algorithm_version == algorithm or declaration.changes_only_policy
 
 
 @asynccontextmanager

@@ -175,7 +175,7 @@ STREAM: Final = CursorKind(
 
 CHANGE_STREAM: Final = CursorKind(
     b"f",
-    "the stream of changes",
+    "the subscription changes",
     (_EPOCH, _COUNTER, _HASH),
     lambda epoch, change_id, chain_hash: StreamPosition(epoch, change_id, ChangeMark(change_id, chain_hash)),
     lambda position: f"{position.epoch}\0{position.revision}\0{position.mark.hash.hex()}",

@@ -229,7 +229,7 @@ def _stale_nodes(proposal: Proposal, moves: Sequence[Move], state: ReadState) ->
         if node is None:
             as_found = found is None and node_id not in targets
         elif found is not None:
-            as_found = _same(found, node) and (node_id not in targets or node.status is NodeStatus.ACTIVE)
+            as_found = _same(found, node)  # in its status, too: an owner that leads its own shard may be CORDONED
         else:
             as_found = node.status is (NodeStatus.REMOVED if node_id in gone else NodeStatus.ACTIVE)
         if not as_found:

@@ -39,7 +39,7 @@ class Explanation:
 
     `stays` is why it is left where it is although its strategy prefers another node: PINNED, CORDONED, ANTI_AFFINITY
     where no node is left for its group, or LATER_PLAN where the moves of the plan come first. `waits` are the rules
-    that keep the move from being made now.
+    that keep the move from being made now. `later` is the move that a later plan would make.
     """
 
     namespace: Namespace
@@ -56,6 +56,7 @@ class Explanation:
     wave: int | None = None
     waves: int = 0
     waits: tuple[BrokenRule, ...] = ()
+    later: Move | None = None
 
     @property
     def summary(self) -> str:
@@ -63,9 +64,10 @@ class Explanation:
         name, owner = f"{self.namespace.name}/{self.shard.shard_id}", self.shard.owner_node_id
         if self.target_node_id is None:
             why = "; ".join(violation.message for violation in self.violations)
-            return f"{name} is on {owner}. It cannot be placed: {why}."
+            return " ".join([f"{name} is on {owner}. It cannot be placed: {why}.{self._led}", *self._when])
         if self.target_node_id == owner:
-            return f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
+            where = f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
+            return " ".join([where, *self._when])
         wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
         if self.stays == "LATER_PLAN":
             return f"{wanted}. A later plan moves it: the next one has {self.planned:,} moves, which come first."
@@ -86,6 +88,9 @@ class Explanation:
     @property
     def _led(self) -> str:
         """What the plan does about its leader; empty if nothing."""
+        if self.later is not None and self.later.leader is not None and not self.later.changes_owner:
+            leader, planned = self.later.leader.from_node_id, f"{self.planned:,} moves, which come first"
+            return f" It is led by {leader}. A later plan ends that: the next one has {planned}."
         if self.move is None or self.move.leader is None:
             return ""
         leader, after = self.move.leader.from_node_id, self.move.leader.to_node_id
@@ -149,6 +154,7 @@ def explain(
         len(order.moves),
         None if number is None else _wave(order, number),
         order.waves,
+        later=needed if number is None else None,
     )
 
 

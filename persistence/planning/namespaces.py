@@ -56,8 +56,9 @@ class NamespacePlacement:
     none is needed.
 
     The target of a shard that stays in any case is its strategy's first choice, bounds aside. `obstacles` has, for each
-    node that may not own shards here, the reason. `stopgap`: the namespace has no placement, and only shards of nodes
-    that are to be vacated are moved; the targets of all others are their owners.
+    node that may not own shards here, the reason. `stopgap`: the namespace has no placement, and only nodes that are to
+    be vacated lose shards, and the lead of others; the targets of all others are their owners. `placer` is null, and
+    `targets` are empty, where no node may own any.
     """
 
     namespace: Namespace
@@ -189,7 +190,7 @@ def _stopgap(
     reason: str,
 ) -> NamespacePlacement | None:
     """Where there is no placement because of `reason`: the shards of nodes that are to be vacated, as many as there is
-    room for beside all others, which stay. Null if there are none, or room for none.
+    room for beside all others, which stay, and are led by others than such nodes. Null if that is nothing.
 
     Placed by the namespace's strategy for an owner alone, without regard to replicas; or by rendezvous, where that
     cannot place over these nodes at all.
@@ -211,7 +212,24 @@ def _stopgap(
             return _vacated(placer, namespace, shards, nodes, homeless, scope, reason)
         except (Infeasible, PlacementFailed):
             continue
-    return None
+    return _led(namespace, shards, nodes, scope, reason)
+
+
+def _led(
+    namespace: Namespace, shards: Sequence[PlacedShard], nodes: Mapping[str, Node], scope: PlanScope, reason: str
+) -> NamespacePlacement | None:
+    """Where no node may own the shards: those that stay are led by others than nodes that are to be vacated. Null if
+    all are.
+
+    A selector that matches none is no wish for shards without leaders.
+    """
+    unfit = _unfit_to_lead(shards, nodes, None)
+    led = (_led_elsewhere(namespace, shard, unfit, scope) for shard in shards)
+    moves = tuple(move for move in led if move is not None)
+    if not moves:
+        return None
+    violation = Violation("NO_PLACEMENT", namespace.name, None, None, f"{reason}; {_meanwhile(0, 0, len(moves))}")
+    return NamespacePlacement(namespace, shards, None, (), moves, (violation,), stopgap=True)
 
 
 def _vacated(
@@ -239,8 +257,9 @@ def _vacated(
     left = [shards[position] for position in sorted(homeless.keys() - homes.keys())]
     obstacles = {node_id: obstacle(node, eligible) for node_id, node in nodes.items() if node_id not in eligible}
     placement = NamespacePlacement(namespace, shards, placer, targets, moves, (), obstacles, separated, stopgap=True)
+    meanwhile = _meanwhile(len(homes), len(left), sum(not move.changes_owner for move in moves))
     violations = (
-        Violation("NO_PLACEMENT", namespace.name, None, None, f"{reason}; {_vacated_meanwhile(len(homes), len(left))}"),
+        Violation("NO_PLACEMENT", namespace.name, None, None, f"{reason}; {meanwhile}"),
         *_misplaced_pins(placement, nodes),
         *_without_room(namespace.name, left, nodes),
     )
@@ -288,9 +307,13 @@ def _separated(
     return Separated(targets, set(grouped) - targets.keys())
 
 
-def _vacated_meanwhile(moved: int, left: int) -> str:
+def _meanwhile(moved: int, left: int, led: int) -> str:
+    if not moved and not left:
+        replaced = "the leader of 1 shard is" if led == 1 else f"the leaders of {led:,} shards are"
+        return f"until then only {replaced} replaced"
     rest = f", {left:,} more find no room" if left else ""
-    return f"until then only nodes that are to be vacated are: {moved:,} of their shards can be moved{rest}"
+    others = f"; the leader{'s' * (led > 1)} of {led:,} other{'s are' if led > 1 else ' is'} replaced" if led else ""
+    return f"until then only nodes that are to be vacated are: {moved:,} of their shards can be moved{rest}{others}"
 
 
 def _without_room(namespace: str, left: Sequence[PlacedShard], nodes: Mapping[str, Node]) -> Iterator[Violation]:
@@ -383,10 +406,10 @@ def _led_elsewhere(
 
 
 def _unfit_to_lead(
-    shards: Sequence[PlacedShard], nodes: Mapping[str, Node], eligible: set[str]
+    shards: Sequence[PlacedShard], nodes: Mapping[str, Node], eligible: set[str] | None
 ) -> Mapping[str | None, MoveReason]:
     """Of the nodes that own or lead these shards those that may not lead any, and why. A cordoned one keeps what it
-    has."""
+    has. `eligible` null: where no node is, so that it means nothing."""
     unfit: dict[str | None, MoveReason] = {}
     leaders = {shard.leader_id for shard in shards if shard.leader_id is not None}
     for node_id in leaders | {shard.owner_node_id for shard in shards}:
@@ -394,7 +417,7 @@ def _unfit_to_lead(
         status = NodeStatus.REMOVED if node is None else node.status
         if status in _UNLED:
             unfit[node_id] = _UNLED[status]
-        elif status is NodeStatus.ACTIVE and node_id not in eligible:
+        elif status is NodeStatus.ACTIVE and eligible is not None and node_id not in eligible:
             unfit[node_id] = MoveReason.LEADER_INELIGIBLE
     return unfit
 

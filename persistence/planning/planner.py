@@ -62,7 +62,9 @@ def propose(
         for namespace in snapshot.namespaces
     ]
     violations = [violation for placement in placements for violation in placement.violations]
-    if placements and all(placement.placer is None and placement.violations for placement in placements):
+    if placements and all(
+        placement.placer is None and placement.violations and not placement.moves for placement in placements
+    ):
         raise PlacementImpossible(violations)
     placers = {placement.namespace.name: placement.placer for placement in placements}
     needed = [move for placement in placements for move in placement.moves]

@@ -11,10 +11,8 @@ from persistence.errors import FieldError, InvalidArgument
 from persistence.model import fields as rules
 from persistence.model.fields import Problems, quoted
 from persistence.model.outcomes import NotFound
-from persistence.model.records import MoveReason, Node, NodeStatus
+from persistence.model.records import VACATED, MoveReason, Node
 from persistence.planning.snapshot import PlacementSnapshot
-
-_LEFT_BY_PLANS: Final = frozenset({NodeStatus.DRAINING, NodeStatus.DOWN, NodeStatus.REMOVED})
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ NOT_NARROWED: Final = Narrowing()
 
 def check_vacated(snapshot: PlacementSnapshot, scope: PlanScope, narrowing: Narrowing) -> None:
     """Raises InvalidArgument for nodes that would keep their shards, or be given them back by the next plan."""
-    kept = [node for node in snapshot.nodes if node.node_id in scope.vacate and node.status not in _LEFT_BY_PLANS]
+    kept = [node for node in snapshot.nodes if node.node_id in scope.vacate and node.status not in VACATED]
     if kept:
         named = ", ".join(f"{node.node_id} ({node.status})" for node in kept[:_NAMED])
         more = f" and {len(kept) - _NAMED:,} more" if len(kept) > _NAMED else ""

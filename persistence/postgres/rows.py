@@ -228,7 +228,7 @@ def plan_of(row: Sequence[Any]) -> RebalancePlan:
 def change_of(row: Sequence[Any]) -> Change:
     """From columns in the order of CHANGE."""
     id_, kind, actor, reason, ticket, metadata, namespaces, head, count, committed_at, hash_, details, forced = row
-    configuration, rebalance, compaction = read_details(details)
+    configuration, rebalance, compaction = (None, None, None) if details is None else read_details(details)
     return Change(
         id_,
         ChangeKind(kind),

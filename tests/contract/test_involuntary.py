@@ -173,3 +173,16 @@ async def test_every_wave_of_any_size_keeps_to_what_is_chosen(mesh: PlannedMesh)
     assert all(sum(reason not in INVOLUNTARY for reason in wave) <= 2 for wave in sizes)
     assert [len(wave) for wave in sizes][:2] == [4, 3]
     assert await kept_to(mesh)
+
+
+async def test_a_cordoned_owner_is_made_leader(mesh: PlannedMesh) -> None:
+    """It may be given no shard, and leads its own: the plan is not stale for its status, which it had before."""
+    await mesh.registered("node-a", "node-b")
+    await mesh.create(new("s1", "node-a", leader_id="node-b"))
+    await mesh.mark("node-a", status=NodeStatus.CORDONED)
+    await mesh.mark("node-b", status=NodeStatus.DOWN)
+    await mesh.register("node-c")
+    applied = await mesh.apply((await mesh.plan()).plan)
+    assert applied.plan.status is PlanStatus.APPLIED
+    (shard,) = (await mesh.table()).values()
+    assert (shard.owner_node_id, shard.leader_id) == ("node-a", "node-a")

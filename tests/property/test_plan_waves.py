@@ -11,21 +11,23 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
 from persistence.commands.nodes import RegisterNode, UpdateNode
 from persistence.commands.shards import NewShard, PinRequest
-from persistence.model.outcomes import PlanApplied, PlanProposed, PolicyViolation, StalePlan
+from persistence.model.outcomes import NotFound, PlanApplied, PlanProposed, PolicyViolation, StalePlan
 from persistence.model.plans import PlanStatus, RebalancePlan
-from persistence.model.policy import NamespacePolicy, PolicyRule
-from persistence.model.records import NodeStatus
+from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
+from persistence.model.records import VACATED, MoveReason, NodeStatus
 from persistence.planning.explanation import explain
 from persistence.planning.namespaces import place_namespace
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import Proposal
+from persistence.planning.scope import EVERYTHING, Narrowing
 from persistence.planning.snapshot import PlacementSnapshot
-from persistence.planning.waves import peak_loads
+from persistence.planning.waves import cuts, is_limited, peak_loads
 from persistence.service.rebalancer import PlanRequest
 from strategies.registry import Registry
 from tests.reference.store import memory_store
@@ -36,6 +38,7 @@ from tests.support.planned_mesh import PlannedMesh
 MESHES: Final = rounds(2_000, 60)
 EXPLAINED: Final = rounds(1_000, 2)
 """Shards of each namespace: all of them in `make soak`."""
+FROZEN: Final = FreezeWindow(datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC), "a long night")
 STRATEGIES: Final = Registry()
 NAMES: Final = ("billing", "search")
 """Two namespaces, which share nodes and plans and have bounds and budgets of their own."""
@@ -50,6 +53,7 @@ def test_every_prefix_of_a_plan_is_as_safe_as_its_end() -> None:
             seen += night.seen
     # What the promises are about did happen.
     assert {"wave", "batch", "group", "bounded", "died", "cut", "replanned", "explained", "later"} <= set(seen), seen
+    assert {"narrowed", "leader", "refused"} <= set(seen), seen
 
 
 @dataclass
@@ -83,11 +87,13 @@ class Night:
             count = random.randint(1, 40)
             await self.mesh.configure(
                 name,
-                strategy=random.choice(["rendezvous", "rendezvous", "ring", "maglev", "jump", "locality"]),
+                strategy=random.choice(["rendezvous", "rendezvous", "ring", "maglev", "jump", "locality", "sticky"]),
                 parameters=some_bounds(random, count, len(nodes)),
                 policy=NamespacePolicy(
                     move_budget_percent=random.choice([1, 5, 10, 10, 30, 100]),
                     window_moves=random.choice([None, None, None, None, 3, 20]),
+                    involuntary_moves_limited=random.random() < 0.2,
+                    freezes=(FROZEN,) if random.random() < 0.1 else (),
                 ),
             )
             forced = because("how it begins", forced="groups may be together")
@@ -99,18 +105,31 @@ class Night:
             await self.mesh.execute(UpdateNode(node_id, 1, CHANGE, status=status))
 
     async def planned(self) -> RebalancePlan | None:
-        request = PlanRequest(None, self.random.choice([1, 2, 3, 5, 10, 10_000, 10_000, 10_000]))
+        most = self.random.choice([1, 2, 3, 5, 10, 10_000, 10_000, 10_000])
+        request = PlanRequest(None, most, narrowing=await self.narrowing())
         try:
             outcome = await self.mesh.rebalancer.plan(request, CHANGE)
         except PlacementImpossible:
+            return None
+        if isinstance(outcome, NotFound):  # no shard is left on the node that there never was
             return None
         assert isinstance(outcome, PlanProposed)
         proposal = await self.mesh.proposal(outcome.plan)
         assert len(proposal.moves) <= request.max_moves
         self.seen["cut"] += proposal.remaining_moves > 0
         self.seen["batch"] += proposal.together is not None
+        self.seen["narrowed"] += proposal.scope is not None
+        self.seen["leader"] += any(move.leader is not None and not move.changes_owner for move in proposal.moves)
         assert proposal.moves or not proposal.remaining_moves or proposal.violations, self.seed
         return outcome.plan
+
+    async def narrowing(self) -> Narrowing:
+        """To nodes that are to be vacated, or to some reasons, or to neither."""
+        vacated = [node.node_id for node in await self.mesh.nodes() if node.status in VACATED]
+        vacate = tuple(self.random.sample([*vacated, "gone"], 1)) if self.random.random() < 0.2 else None
+        reasons = [reason for reason in MoveReason if reason is not MoveReason.ROLLBACK]
+        only = tuple(self.random.sample(reasons, self.random.randint(1, 5))) if self.random.random() < 0.2 else None
+        return Narrowing(vacate, only_reasons=only)
 
     async def applied(self, plan: RebalancePlan, promise: Promise) -> bool:
         """Whether all of it was; if not, what kept it from being, which the plan said, or was a node that died."""
@@ -120,11 +139,15 @@ class Night:
             size = self.random.choice([1, 2, 7, 100])
             outcome = await self.mesh.ask_to_apply(plan, size)
             if isinstance(outcome, StalePlan):
-                assert self.seen["died"], self.seed
+                assert self.seen["died"], (self.seed, outcome)
                 return False
             if isinstance(outcome, PolicyViolation):
                 rules = {broken.rule for broken in outcome.violations}
-                assert rules <= {PolicyRule.MOVE_BUDGET, PolicyRule.WINDOW_BUDGET}, (self.seed, outcome)
+                assert rules <= {PolicyRule.MOVE_BUDGET, PolicyRule.WINDOW_BUDGET, PolicyRule.FREEZE}, (
+                    self.seed,
+                    outcome,
+                )
+                await self.check_refused(plan, promise)
                 # A window opens again by itself; what is larger than a budget for good was named.
                 assert PolicyRule.MOVE_BUDGET not in rules or "CYCLE_EXCEEDS_BUDGET" in promise.codes, self.seed
                 return False
@@ -139,6 +162,15 @@ class Night:
             }
             self.seen.update(promise.check(plan.moves_made, owners))
         return True
+
+    async def check_refused(self, plan: RebalancePlan, promise: Promise) -> None:
+        """Nothing that the policy does not limit is refused: the next moves have one that it does."""
+        proposal = await self.mesh.proposal(plan)
+        first = next(cuts(len(proposal.moves), proposal.together, plan.moves_made))
+        policies = promise.policies
+        refused = proposal.moves[plan.moves_made : first]
+        assert any(is_limited(move.reason, policies[move.namespace]) for move in refused), self.seed
+        self.seen["refused"] += 1
 
     async def let_one_die(self) -> None:
         alive = [node for node in await self.mesh.nodes() if node.status is NodeStatus.ACTIVE]
@@ -180,9 +212,11 @@ class Promise:
             for one in proposal.violations
             if one.code in ("PEAK_EXCEEDED", "BOUND_EXCEEDED")
         }
+        self.policies = {space.name: space.policy for space in snapshot.namespaces}
         nodes = {node.node_id: node for node in snapshot.nodes}
+        scope = proposal.scope or EVERYTHING
         placed = {
-            space.name: place_namespace(space, snapshot.shards[space.name], nodes, STRATEGIES)
+            space.name: place_namespace(space, snapshot.shards[space.name], nodes, STRATEGIES, scope)
             for space in snapshot.namespaces
         }
         self._placements = {name: one for name, one in placed.items() if one.placer is not None}
@@ -204,7 +238,7 @@ class Promise:
         """After a wave. What there was to check."""
         held = Counter(owners.values())
         assert all(count <= self._peaks.get(node_id, 0) for node_id, count in held.items()), self._seed
-        moved = {move.key: move for move in self._proposal.moves[:moves_made]}
+        moved = {move.key for move in self._proposal.moves[:moves_made] if move.changes_owner}
         for name, placement in self._placements.items():
             now = {shard.shard_id: owners[name, shard.shard_id] for shard in placement.shards}
             above = {(name, node_id) for node_id in self._above(name, now)}
@@ -244,4 +278,5 @@ def some_shards(random: Random, namespace: str, count: int, owners: Sequence[str
             capacity_hint=random.choice([1.0, 1.0, 0.0, 2.5, 7.0]),
             anti_affinity_group=f"g{number // size}" if size and random.random() < 0.7 else None,
             pin=PinRequest("keep it") if pinned else None,
+            leader_id=random.choice([None, owner, random.choice(owners)]),
         )

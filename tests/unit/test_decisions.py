@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,14 +13,14 @@ from persistence.codec.encoding import EMPTY_DIGEST, digest_term, shard_checksum
 from persistence.codec.hash_chain import content_digest, row_digest
 from persistence.codec.images import changed_fields, image_of
 from persistence.codec.json_documents import details_json, write_policy
-from persistence.commands.command import UNSET, ChangeRequest, Command, request_digest
+from persistence.commands.command import UNSET, ChangeRequest, Command, Unset, request_digest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.commands.read_state import InputsRequired, ReadState
 from persistence.commands.shards import CreateShards, DeleteShards, NewShard, ShardExpectation, ShardPatch, UpdateShards
 from persistence.commands.write_set import NamespaceDelta, ShardWrite, WriteSet
 from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import NotFound, PolicyViolation, StaleNamespace, StaleShard, VersionConflict
-from persistence.model.policy import DEFAULT_POLICY, PolicyRule
+from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy, PolicyRule
 from persistence.model.records import (
     ConfigurationChange,
     DiffKind,
@@ -260,6 +261,27 @@ def test_a_configuration_counts_versions_and_tells_what_was_before() -> None:
             "version": 5,
         },
     )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "policy", "version"),
+    [
+        ({}, NamespacePolicy(ticket_required=True), 9),
+        ({}, DEFAULT_POLICY, 1),
+        ({}, UNSET, 1),
+        ({"maxShardsPerNode": 9}, NamespacePolicy(ticket_required=True), 1),
+    ],
+    ids=["policy", "nothing", "no policy", "parameters"],
+)
+def test_a_change_of_the_policy_alone_keeps_the_version_of_the_algorithm(
+    parameters: Mapping[str, int], policy: NamespacePolicy | Unset, version: int
+) -> None:
+    placed = replace(namespace(version=4), algorithm_version=9, parameters_digest="9" * 64)
+    command = ConfigureNamespace("billing", placed.strategy, parameters, 4, CHANGE, policy)
+    write = written(command, ReadState({"billing": placed}, {}, {})).namespace
+    assert write is not None
+    digest = "9" * 64 if version == 9 else STRATEGIES.digest(placed.strategy, parameters)
+    assert (write.algorithm_version, write.parameters_digest) == (version, digest)
 
 
 @pytest.mark.parametrize(("expected", "there"), [(0, 4), (3, 4), (5, 4), (1, None)])

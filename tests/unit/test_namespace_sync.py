@@ -295,3 +295,23 @@ async def test_another_version_of_the_algorithm_is_brought_about(file: Path, mes
         assert await NamespaceSync(file, mesh.store.namespaces, writer, strategies).look()
         found = await orders(mesh)
         assert (found.algorithm_version, found.version) == (plug_in.algorithm_version, plug_in.algorithm_version)
+
+
+async def test_a_declared_policy_alone_keeps_the_version_of_the_algorithm(file: Path, mesh: Mesh) -> None:
+    class Newer(Mixed):
+        algorithm_version = 2
+
+    looks = (
+        (Mixed(), 'strategy = "mixed"\n', (1, 1)),
+        (Newer(), "policy = {ticketRequired = true}\n", (1, 2)),
+        (Newer(), 'strategy = "mixed"\npolicy = {ticketRequired = false}\n', (2, 4)),
+    )
+    for plug_in, declaration, expected in looks:
+        file.write_text(f"[namespaces.orders]\n{declaration}")
+        strategies = Registry([plug_in])
+        writer = CommandExecutor(mesh.store.unit_of_work, strategies)
+        sync = NamespaceSync(file, mesh.store.namespaces, writer, strategies)
+        while not await sync.look():
+            pass
+        found = await orders(mesh)
+        assert (found.algorithm_version, found.version) == expected

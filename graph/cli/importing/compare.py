@@ -13,21 +13,26 @@ from persistence.model.records import ShardKey
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Inputs of `createShards` and `updateShards`, in the order of the file, and how many rows are equal already."""
+    """Inputs of `createShards` and `updateShards`, in the order of the file, how many rows are equal already, and
+    inputs of `deleteShards`, in the order of the store."""
 
     creations: list[Json] = field(default_factory=list)
     updates: list[Json] = field(default_factory=list)
     equal: int = 0
+    deletions: list[Json] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        return len(self.creations) + len(self.updates)
+        return len(self.creations) + len(self.updates) + len(self.deletions)
 
 
-def compare(rows: Iterable[Row], existing: Mapping[ShardKey, Json]) -> Difference:
-    """`existing` holds the shards there are of those in the file. Shards the file does not name are left alone."""
+def compare(rows: Iterable[Row], existing: Mapping[ShardKey, Json], *, prune: bool = False) -> Difference:
+    """`existing` holds the shards there are of those in the file, and to `prune`, all others of its namespaces: they
+    are deleted then, and else left alone."""
     creations, updates, equal = [], [], 0
+    others = dict(existing) if prune else {}
     for row in rows:
+        others.pop(row.key, None)
         identity = {"namespace": row.key.namespace, "shardId": row.key.shard_id}
         shard = existing.get(row.key)
         if shard is None:
@@ -38,13 +43,24 @@ def compare(rows: Iterable[Row], existing: Mapping[ShardKey, Json]) -> Differenc
             updates.append({**identity, "expectedVersion": shard["version"], **changed})
         else:
             equal += 1
-    return Difference(creations, updates, equal)
+    deletions = [
+        {"namespace": key.namespace, "shardId": key.shard_id, "expectedVersion": shard["version"]}
+        for key, shard in others.items()
+    ]
+    return Difference(creations, updates, equal, deletions)
 
 
 def read_existing(
-    api: ApiClient, keys: Iterable[ShardKey], counts: Mapping[str, int], advance: Callable[[int], None]
+    api: ApiClient,
+    keys: Iterable[ShardKey],
+    counts: Mapping[str, int],
+    advance: Callable[[int], None],
+    *,
+    whole: bool = False,
 ) -> dict[ShardKey, Json]:
-    """`counts`: how many shards each namespace holds, of those that exist: others are still to be created.
+    """The shards there are of `keys`; with `whole`, all of their namespaces.
+
+    `counts`: how many shards each namespace holds, of those that exist: others are still to be created.
 
     Not one snapshot: each version is expected when it is written.
     """
@@ -54,7 +70,8 @@ def read_existing(
             named[namespace].append(shard_id)
     found = {}
     for namespace, shard_ids in named.items():
-        for where in _filters(namespace, shard_ids, counts[namespace]):
+        filters = [{"namespace": namespace}] if whole else _filters(namespace, shard_ids, counts[namespace])
+        for where in filters:
             for shard in rows(api, "ExportShards", {"filter": where}):
                 found[ShardKey(shard["namespace"], shard["shardId"])] = shard
                 advance(1)

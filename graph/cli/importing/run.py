@@ -24,15 +24,17 @@ class Done:
 
     created: int = 0
     updated: int = 0
+    deleted: int = 0
     changes: list[str] = field(default_factory=list)
     warnings: dict[str, Json] = field(default_factory=dict)
 
 
-def difference_to(api: ApiClient, file: ShardFile, counts: Mapping[str, int]) -> Difference:
-    """What the store lacks. `counts`: how many shards each namespace holds."""
+def difference_to(api: ApiClient, file: ShardFile, counts: Mapping[str, int], *, prune: bool) -> Difference:
+    """What the store lacks, and what it has beside that is to be pruned. `counts`: how many shards each namespace
+    holds."""
     with progress_bar("Comparing", len(file.rows)) as advance:
-        existing = read_existing(api, [row.key for row in file.rows], counts, advance)
-    return compare(file.rows, existing)
+        existing = read_existing(api, [row.key for row in file.rows], counts, advance, whole=prune)
+    return compare(file.rows, existing, prune=prune)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Import:
     counts: Mapping[str, int]
     change: Json
     batch_size: int
+    prune: bool = False
 
     def run(self, difference: Difference) -> Done:
         """Send what differs, until nothing does. Raises Failure with how far it got and how to go on."""
@@ -53,7 +56,7 @@ class Import:
             while self._send(difference, round_, done):
                 # Some batches were made by an earlier run, not now; what they made may have been undone since.
                 round_ = str(newest_revision(self.api))
-                difference = difference_to(self.api, self.file, self.counts)
+                difference = difference_to(self.api, self.file, self.counts, prune=self.prune)
         except Failure as failure:
             raise Failure(failure.exit, failure.message, [*failure.advice, *_so_far(done, failure.exit)]) from failure
         except KeyboardInterrupt:
@@ -71,14 +74,14 @@ class Import:
                 done.warnings |= {warning["message"]: warning for warning in sent.warnings}
                 if not sent.replayed:
                     done.changes.append(sent.change)
-                    done.created += sent.shards if batch.operation == CREATE else 0
-                    done.updated += 0 if batch.operation == CREATE else sent.shards
+                    counter = _COUNTERS[batch.operation]
+                    setattr(done, counter, getattr(done, counter) + sent.shards)
                 advance(sent.shards)
         return replayed
 
 
 def _so_far(done: Done, why: Exit) -> list[str]:
-    written = done.created + done.updated
+    written = done.created + done.updated + done.deleted
     changes = f" ({'change' if len(done.changes) == 1 else 'changes'} {listed(done.changes)})" if done.changes else ""
     state = f"Written before that: {pluralized(written, 'shard')}{changes}."
     if why is Exit.INVALID:
@@ -89,6 +92,11 @@ def _so_far(done: Done, why: Exit) -> list[str]:
 CREATE: Final = "CreateShards"
 
 UPDATE: Final = "UpdateShards"
+
+DELETE: Final = "DeleteShards"
+
+_COUNTERS: Final = {CREATE: "created", UPDATE: "updated", DELETE: "deleted"}
+"""Of `Done`, by operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,9 @@ class Sent:
 
 
 def batches(difference: Difference, size: int) -> Iterator[Batch]:
-    for operation, shards in ((CREATE, difference.creations), (UPDATE, difference.updates)):
+    # What is gone goes last: nothing is without an owner meanwhile.
+    parts = ((CREATE, difference.creations), (UPDATE, difference.updates), (DELETE, difference.deletions))
+    for operation, shards in parts:
         for start in range(0, len(shards), size):
             yield Batch(operation, shards[start : start + size])
 

@@ -13,6 +13,7 @@ __all__ = ["nodes"]
             "list": "graph.cli.nodes.list:list_nodes",
             "get": "graph.cli.nodes.get:get_node",
             "register": "graph.cli.nodes.register:register_node",
+            "import": "graph.cli.nodes.import_:import_nodes",
             "set": "graph.cli.nodes.set:set_node",
             "drain": "graph.cli.nodes.drain:drain_node",
             "evacuate": "graph.cli.nodes.evacuate:evacuate_nodes",

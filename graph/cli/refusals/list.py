@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, get_args
 
 import click
 
@@ -16,6 +16,8 @@ from graph.cli.output import Column, format_time, listed, print_status
 from graph.cli.points_in_time import Time
 from graph.client.address import Address
 from graph.client.http import rows
+from persistence.commands.refusals import Forbidden
+from persistence.model.outcomes import IdempotencyKeyReused, Refused
 
 
 def _why(details: object) -> str:
@@ -49,9 +51,17 @@ _COLUMNS: Final = (
 )
 
 
+_OUTCOMES: Final = sorted(kind.__name__ for kind in (*get_args(Refused), IdempotencyKeyReused, Forbidden))
+
+
 @click.command("list")
 @filter_options
-@click.option("--outcome", multiple=True, help="Only with this answer, such as PolicyViolation. May be repeated.")
+@click.option(
+    "--outcome",
+    type=click.Choice(_OUTCOMES, case_sensitive=False),
+    multiple=True,
+    help="Only with this answer, such as PolicyViolation. May be repeated.",
+)
 @list_options(_COLUMNS, "id")
 def list_refusals(
     *,
@@ -70,12 +80,11 @@ def list_refusals(
     With --json JSON Lines: a refusal each, with what was asked for and what was answered.
     """
     where = filter_input(namespace, actor, ticket, since, until)
-    outcomes = {name.casefold() for name in outcome}
     with ApiClient(server) as api:
         matching = (
             row
             for row in of_tickets(ticket, rows(api, "ListRefusals", {"filter": where}))
-            if not outcomes or row["outcome"].casefold() in outcomes
+            if not outcome or row["outcome"] in outcome
         )
         found = list(islice(matching, limit))
         more = next(matching, None) is not None

@@ -1,6 +1,7 @@
 """`omnirelay mesh shards export`."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final
 
 import click
@@ -98,10 +99,11 @@ def _known(
 
 
 class _Exported:
-    """Shards, page by page; then how many there were, and at which revision."""
+    """Shards, page by page; then how many there were, and at which revision. The first page is read at once: what is
+    refused is refused before anything is printed."""
 
     def __init__(self, found: Iterator[Json]) -> None:
-        self._pages = found
+        self._pages = chain([next(found)], found)
         self.count = 0
         self.revision = ""
 

@@ -72,7 +72,8 @@ def list_shards(
         found = list(pages(api, "ListShards", variables, limit, pinned=True))
         listed = [shard for page in found for shard in page["nodes"]]
         seen = {shard["ownerNodeId"] for shard in listed}
-        require_owners(api, (name for name in owner if name not in seen))
+        if missing := [name for name in owner if name not in seen]:
+            require_owners(api, missing)
     shards = listing.arranged(listed)
     if listing.as_json:
         print_json({"revision": found[0]["revision"], "cursor": found[0]["cursor"], "shards": shards})

@@ -141,7 +141,8 @@ def waits(state: ReadState, move: Move, moves: int) -> Iterator[BrokenRule]:
     if is_limited(move.reason, policy):
         yield from _frozen(state, namespace)
         yield from _over_window(moves, recent.namespaces.get(key.namespace, 0), namespace)
-        yield from _thrash(key, policy, recent.shards.get(key, 0))
+        if move.changes_owner:
+            yield from _thrash(key, policy, recent.shards.get(key, 0))
 
 
 def _misplaced(writes: Sequence[ShardWrite], moves: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:

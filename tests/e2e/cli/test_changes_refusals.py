@@ -157,6 +157,13 @@ def test_refusals_can_be_narrowed(options: list[str], expected: list[str]) -> No
     assert omnirelay("mesh", "refusals", "list", *options, "-o", "name").out.split() == expected
 
 
+@pytest.mark.usefixtures("refused")
+def test_an_outcome_that_there_is_not_is_not_taken_for_no_refusals() -> None:
+    answer = omnirelay("mesh", "refusals", "list", "--outcome", "PolicyViolatoin")
+    assert (answer.exit, answer.out) == (Exit.INVALID, "")
+    assert "'policyviolation'" in answer.err
+
+
 @pytest.mark.usefixtures("told")
 def test_times_may_be_written_out() -> None:
     ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()

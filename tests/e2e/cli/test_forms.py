@@ -151,7 +151,9 @@ def complete(words: list[str], incomplete: str) -> list[str]:
     """What the shell would offer."""
     of_bash = get_completion_class("bash")
     assert of_bash is not None
-    found = of_bash(program, {}, "omnirelay", "_OMNIRELAY_COMPLETE").get_completions(words, incomplete)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("_OMNIRELAY_COMPLETE", "bash_complete")  # as the script of the shell does
+        found = of_bash(program, {}, "omnirelay", "_OMNIRELAY_COMPLETE").get_completions(words, incomplete)
     return [item.value for item in found]
 
 

@@ -116,7 +116,7 @@ def test_a_freeze_that_comes_again_is_made_once_and_ended_for_good() -> None:
     assert mesh("thaw", "orders", "--recurring", "--reason", "x").out == "orders: thawed, change 4.\n"
     assert policy("orders")["recurringFreezes"] == []
     wrong = mesh("freeze", "orders", *weekly[:5], "Europe/Nowhere", "--reason", "x")
-    assert (wrong.exit, "timeZone" in wrong.err) == (Exit.INVALID, True)
+    assert (wrong.exit, "--zone" in wrong.err, "timeZone" in wrong.err) == (Exit.INVALID, True, False)
 
 
 def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> None:
@@ -135,6 +135,8 @@ def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> Non
         (["freeze", "--until", "2h", "--reason", "x"], "namespaces, or --all"),
         (["freeze", "orders", "--all", "--until", "2h", "--reason", "x"], "namespaces, or --all"),
         (["freeze", "orders", "--every", "0 0 * * *", "--reason", "x"], "--every takes --for and --zone"),
+        (["freeze", "orders", "--until", "2h", "--zone", "UTC", "--reason", "x"], "--for and --zone are for --every"),
+        (["freeze", "--for", "PT8H"], "--for and --zone are for --every"),
         (["freeze", "orders", "--until", "2020-01-01T00:00:00Z", "--reason", "x"], "not later than now"),
         (["freeze", "orders", "--from", "3h", "--until", "2h", "--reason", "x"], "not later than now"),
         (["thaw", "--reason", "x"], "namespaces, or --all"),

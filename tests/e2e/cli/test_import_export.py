@@ -297,3 +297,26 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     answer = bring_in(tmp_path / "missing.csv")
     assert answer.exit == Exit.INVALID
     assert "does not exist" in answer.err
+
+
+def test_what_a_file_does_not_name_is_pruned_in_its_namespaces_and_nowhere_else(orders: MeshServer, file: Path) -> None:
+    orders.run(orders.mesh.configure("other"))
+    orders.run(orders.mesh.create(new("s1", namespace="other"), new("s4", namespace="orders")))
+    file.write_text("namespace,shardId,ownerNodeId\norders,s1,node-1\norders,s9,node-1\n")
+    dry = bring_in(file, "--prune", "--dry-run")
+    assert dry.err.splitlines() == [f"Would delete orders/{shard}." for shard in ("s2", "s3", "s4")]
+    assert dry.out.endswith("1 would be created, 0 would be updated, 3 would be deleted, 1 equal already.\n")
+    assert found(orders, "s2").version == 1
+    done = bring_in(file, "--prune", "--batch-size", 2)
+    assert done.out.endswith("1 created, 0 updated, 3 deleted, 1 equal already, in 3 changes.\n")
+    keys = {"/".join(key) for key in orders.run(orders.mesh.table())}
+    assert keys == {"orders/s1", "orders/s9", "other/s1"}
+    assert bring_in(file, "--prune", "--json").document["deleted"] == 0
+
+
+def test_a_file_without_shards_prunes_nothing(orders: MeshServer, file: Path) -> None:
+    file.write_text("namespace,shardId,ownerNodeId\n")
+    answer = bring_in(file, "--prune")
+    assert answer.exit == Exit.INVALID
+    assert "names no shard" in answer.err
+    assert len(owners(orders)) == 3

@@ -158,6 +158,22 @@ def test_apply_configures_again_what_is_placed_by_another_version_of_its_algorit
     assert apply(declaration, "--json").documents[1]["action"] == "unchanged"
 
 
+@pytest.mark.parametrize(
+    ("placement", "actions"), [("", ["updated", "unchanged"]), ('strategy = "rendezvous"\n', ["updated", "unchanged"])]
+)
+def test_apply_of_a_policy_alone_keeps_the_version_of_the_algorithm(
+    orders: MeshServer, tmp_path: Path, placement: str, actions: list[str]
+) -> None:
+    tables = orders.memory.tables
+    older = replace(tables.namespaces["orders"], algorithm_version=9)
+    orders.memory.tables = replace(tables, namespaces={**tables.namespaces, "orders": older})
+    declaration = tmp_path / "policy.toml"
+    declaration.write_text(f"[namespaces.orders]\n{placement}policy = {{windowMoves = 7}}\n")
+    assert [apply(declaration, "--json").documents[0]["action"] for _ in actions] == actions
+    found = orders.run(orders.mesh.namespace("orders"))
+    assert (found.algorithm_version, found.policy.window_moves) == (1 if placement else 9, 7)
+
+
 def test_a_dry_run_of_apply_writes_nothing(orders: MeshServer, declaration: Path) -> None:
     before = orders.run(orders.mesh.changes())
     answer = apply(declaration, "--dry-run")

@@ -19,6 +19,7 @@ from graph.client.errors import (
     ProtocolBroken,
     ServerUnreachable,
 )
+from graph.client.http import proxy_note
 
 
 def error(code: str | None, message: str = "what happened") -> dict[str, Any]:
@@ -97,6 +98,7 @@ def test_every_refusal_has_an_exit_code(kind: str, expected: Exit) -> None:
         ("zones[0] no node is in zone 'x'", "Refused: --zone no node is in zone 'x'."),
         ("onlyReasons must name at least one", "Refused: --only must name at least one."),
         ("vacate names node-1 (ACTIVE)", "Refused: --vacate names node-1 (ACTIVE)."),
+        ("changeId changed no shard", "Refused: --of-change changed no shard."),
         ("zonesX is no field", "Refused: zonesX is no field."),
     ],
 )
@@ -133,6 +135,25 @@ def test_many_conflicts_are_listed_up_to_twenty() -> None:
 
 
 NOWHERE = read_address("http://127.0.0.1:1")
+
+
+def test_the_password_in_an_address_is_not_in_messages() -> None:
+    address = read_address("http://ops:s3cret@127.0.0.1:1/base")
+    for message in (
+        str(ServerUnreachable(address, "refused")),
+        str(NotGraphQL(address, 404)),
+        str(NotGraphQL(address, 404, url=address.socket)),
+    ):
+        assert "s3cret" not in message
+        assert "//ops:***@127.0.0.1:1/base" in message
+    assert "s3cret" in address.graphql
+
+
+@pytest.mark.parametrize("proxy", ["http://ops:s3cret@127.0.0.1:1", "ops:s3cret@127.0.0.1:1"])
+def test_the_password_of_a_proxy_is_not_in_messages(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    note = proxy_note(read_address("http://mesh.example"))
+    assert note == f" (through the proxy {proxy.replace('s3cret', '***')}, which the environment names)"
 
 
 @pytest.mark.parametrize(

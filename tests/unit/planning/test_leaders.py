@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from persistence.model.policy import DEFAULT_POLICY
-from persistence.model.records import MoveReason, Node, NodeStatus
+from persistence.commands.read_state import ReadState, RecentMoves
+from persistence.handlers.rules.policies import waits
+from persistence.model.outcomes import BrokenRule
+from persistence.model.policy import DEFAULT_POLICY, NamespacePolicy, PolicyRule
+from persistence.model.records import MoveReason, Node, NodeStatus, ShardKey
 from persistence.planning.explanation import explain
 from persistence.planning.planner import propose
 from persistence.planning.proposal import LeaderChange, Move, Proposal, read_proposal
@@ -140,3 +145,33 @@ def test_an_explanation_says_what_the_plan_does_about_the_leader(placed: PlacedS
     assert found is not None
     assert found.summary.endswith(ending)
     assert [found.move] == list(planned(placed).moves or [None])
+
+
+def test_a_leader_that_a_later_plan_replaces_is_told() -> None:
+    placed = [shard(f"s{number}", "a", leader_id="down") for number in range(3)]
+    found = explain(snapshot(mesh(), placed, ONLY_SSD), "billing", "s2", STRATEGIES, max_moves=2)
+    assert found is not None
+    assert found.move is None
+    assert found.summary == (
+        "billing/s2 is on a, where rendezvous wants it. It is led by down. "
+        "A later plan ends that: the next one has 2 moves, which come first."
+    )
+
+
+def test_what_the_change_of_a_leader_waits_for_is_told() -> None:
+    frozen = BrokenRule(PolicyRule.FREEZE, "billing", None, "a change", "changes from tomorrow on", "Wait")
+    found = explain(snapshot(mesh(), [shard("s1", "a", leader_id="draining")], ONLY_SSD), "billing", "s1", STRATEGIES)
+    assert found is not None
+    summary = replace(found, waits=(frozen,)).summary
+    assert summary.endswith("draining is DRAINING. It waits: billing is frozen, which allows changes from tomorrow on.")
+
+
+def test_a_leader_is_replaced_however_often_the_shard_was_moved() -> None:
+    """As in the rules of the write path: a bound of the moves of a shard is not about its leaders."""
+    policy = NamespacePolicy(shard_window_moves=1, window_moves=1)
+    recent = RecentMoves({"billing": 1}, {ShardKey("billing", "s1"): 1})
+    state = ReadState({"billing": replace(ONLY_SSD, policy=policy)}, recent=recent)
+    led = Move("billing", "s1", 1, "a", "a", MoveReason.LEADER_DRAINING, leader=LeaderChange("draining", "a"))
+    assert list(waits(state, led, 0)) == []
+    moved = replace(led, to_node_id="b", reason=MoveReason.OWNER_DRAINING)
+    assert [one.rule for one in waits(state, moved, 1)] == [PolicyRule.WINDOW_BUDGET, PolicyRule.SHARD_THRASH]

@@ -130,3 +130,10 @@ def test_a_plan_applied_leaves_nothing_to_plan(seed: int) -> None:
     to = {move.shard_id: move.to_node_id for move in plan.moves}
     after = [one._replace(owner_node_id=to.get(one.shard_id, one.owner_node_id)) for one in placed]
     assert propose(snapshot(there, after, sticky(**parameters)), STRATEGIES, threshold=threshold).moves == ()
+
+
+def test_bounds_of_shards_all_of_which_stay() -> None:
+    there = [node("m1", NodeStatus.CORDONED), node("m2")]
+    placed = [shard("s1", "m1"), shard("s2", "m2", pinned=True)]
+    plan = propose(snapshot(there, placed, sticky(maxShardsPerNode=1)), STRATEGIES)
+    assert (plan.moves, plan.violations) == ((), ())

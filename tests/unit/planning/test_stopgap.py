@@ -12,6 +12,7 @@ from persistence.model.records import MoveReason, Namespace, NodeStatus
 from persistence.planning import namespaces as module
 from persistence.planning.explanation import explain
 from persistence.planning.planner import PlacementImpossible, propose
+from persistence.planning.proposal import LeaderChange
 from persistence.planning.scope import PlanScope
 from strategies.registry import Registry
 from strategies.rendezvous import Rendezvous
@@ -171,3 +172,49 @@ def test_leaders_do_not_wait_for_a_placement_either() -> None:
     assert all(move.leader is not None and move.leader.to_node_id == move.to_node_id for move in plan.moves)
     led = propose(snapshot(there, placed[1:], namespace(parameters={"replicas": 3})), STRATEGIES)
     assert [move.shard_id for move in led.moves] == ["s2"]
+
+
+def test_what_only_has_an_unfit_leader_is_led_by_its_owner() -> None:
+    """Whether the namespace cannot be placed for want of room, or of any node that may own its shards."""
+    led = shards(3, "a", leader_id="down")
+    full = namespace(parameters={"maxShardsPerNode": 1})
+    nowhere = namespace(parameters={"selector": "disk=ssd"})
+    for space in (full, nowhere):
+        plan = propose(snapshot([DOWN, node("a")], led, space), STRATEGIES)
+        assert {(move.reason, move.leader) for move in plan.moves} == {
+            (MoveReason.LEADER_DOWN, LeaderChange("down", "a"))
+        }
+        assert len(plan.moves) == 3
+        (violation,) = plan.violations
+        assert violation.message.endswith("; until then only the leaders of 3 shards are replaced")
+
+
+def test_a_leader_is_replaced_where_no_node_is_active() -> None:
+    led = shard("s1", "cordoned", leader_id="down")
+    there = snapshot([DOWN, node("cordoned", NodeStatus.CORDONED)], [led])
+    plan = propose(there, STRATEGIES)
+    assert [move.leader for move in plan.moves] == [LeaderChange("down", "cordoned")]
+    found = explain(there, "billing", "s1", STRATEGIES)
+    assert found is not None
+    assert [found.move] == list(plan.moves)
+    assert found.summary == (
+        "billing/s1 is on cordoned. It cannot be placed: there are no nodes; until then only the leader of 1 shard is "
+        "replaced. It is led by down. The next plan has cordoned lead it: down is DOWN."
+    )
+
+
+def test_leaders_are_kept_where_no_node_may_own_the_shards() -> None:
+    """A selector that matches nothing is rather a mistake than a wish for shards without leaders."""
+    led = shard("s1", "a", leader_id="b")
+    with pytest.raises(PlacementImpossible):
+        propose(snapshot(nodes("a", "b"), [led], namespace(parameters={"selector": "disk=ssd"})), STRATEGIES)
+
+
+def test_vacated_shards_and_replaced_leaders_are_both_counted() -> None:
+    placed = [*shards(2, "down"), *(shard(f"t{number}", "a", leader_id="down") for number in range(7))]
+    full = namespace(parameters={"maxShardsPerNode": 4})
+    plan = propose(snapshot([DOWN, *nodes("a", "b")], placed, full), STRATEGIES)
+    assert plan.violations[0].message.endswith(
+        "until then only nodes that are to be vacated are: 2 of their shards can be moved; "
+        "the leaders of 7 others are replaced"
+    )
