@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve live test soak fuzz poolers chaos siege failover governance linearizability clients \
-	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check browser screenshots lock vendor-graphiql
+	upgrade-check deploy-check sbom audit lint bench way plots transcripts schema documents frontend dashboard dashboard-check graphiql graphiql-check browser screenshots lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,8 +69,8 @@ siege: .venv/installed-dev ## attack a server in every way at once for 3 minutes
 governance: .venv/installed-dev ## have 8 operators do their worst for 2 minutes, recount every rule (ARGS="--seed 7")
 	$(BIN)/python -m tests.governance.run $(ARGS)
 
-clients: .venv/installed-dev ## have graphql-ws, urql and Apollo Client follow, restart, sleep and be refused (needs Node >= 20)
-	$(node)
+clients: .venv/installed-dev .npm/frontend-queries ## have clients that others wrote query, follow, restart, sleep and be refused (needs Node >= 20.19)
+	$(call quietly,building @omnirelay/mesh-queries,cd frontend-queries && npm run --silent build)
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
 	$(BIN)/pytest -n 0 tests/clients/official_clients.py $(ARGS)
 
@@ -140,6 +140,12 @@ dashboard-check: .npm/frontend-queries ## build the dashboard elsewhere, and com
 	$(call quietly,checking and testing the dashboard,cd frontend-queries/dashboard && npm run --silent typecheck && npm test --silent)
 	$(call quietly,building the dashboard,cd frontend-queries/dashboard && npm run --silent check)
 
+graphiql: .npm/frontend-queries ## build GraphiQL into graph/http/graphiql_assets, to be committed (needs Node >= 20.19)
+	@cd frontend-queries/graphiql && npm run --silent build
+
+graphiql-check: .npm/frontend-queries ## build GraphiQL elsewhere, and compare with what is committed (needs Node >= 20.19)
+	$(call quietly,building GraphiQL,cd frontend-queries/graphiql && npm run --silent check)
+
 browser: .venv/installed .npm/tests/browser ## drive the pages in a headless Chromium (needs Node >= 20.19, Debian's chromium)
 	@cd tests/browser && node --test --test-concurrency=1 --test-reporter=spec $(or $(ARGS),*.test.mjs)
 
@@ -168,9 +174,6 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.1
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 PATRONI := 'patroni[etcd3]==4.1.5' 'psycopg[binary]'
-
-vendor-graphiql: ## fetch GraphiQL's files from npm anew (needs npm)
-	$(PYTHON) frontend-queries/vendor_graphiql.py
 
 # Files, so that what is done is done. They lie in .venv: removing it is a fresh start.
 

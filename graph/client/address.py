@@ -35,7 +35,11 @@ class Address:
 
 def without_password(url: str) -> str:
     """A URL that may be shown: what a password was is not there to be read."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of a proxy, which the environment may name in any way
+        login, at, host = url.rpartition("@")
+        return f"{'***' if login else ''}{at}{host}"
     if parts.password is None:
         return url
     return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from graph.http.requests import HTML, read_accept
+from graph.http.requests import HTML, accepted_encodings, read_accept
 
 _ASSETS: Final = Path(__file__).parent / "dashboard_assets"
 
@@ -89,7 +89,7 @@ async def _file(request: Request) -> Response:
     file = _files().get(request.path_params["name"])
     if file is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
-    accepted = _accepted(request.headers.get("accept-encoding", ""))
+    accepted = accepted_encodings(request.headers.get("accept-encoding", ""))
     encoding = next((name for name, _ in _ENCODINGS if name in accepted and name in file.contents), "")
     headers = {**_FILE_HEADERS, **({"content-encoding": encoding} if encoding else {})}
     return Response(file.contents[encoding], headers=headers, media_type=file.media_type)
@@ -119,13 +119,3 @@ def _files() -> Mapping[str, _File]:
         media_type = guess_type(path.name)[0] or "text/plain"
         files[path.name] = _File("text/javascript" if path.suffix == ".js" else media_type, contents)
     return files
-
-
-def _accepted(header: str) -> frozenset[str]:
-    """The encodings that a client takes. https://www.rfc-editor.org/rfc/rfc9110#name-accept-encoding"""
-    names = set()
-    for part in header.lower().split(","):
-        name, *parameters = (piece.strip() for piece in part.split(";"))
-        if not any(parameter.replace(" ", "") in {"q=0", "q=0.0", "q=0.00", "q=0.000"} for parameter in parameters):
-            names.add(name)
-    return frozenset(names)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from graphql import OperationDefinitionNode, get_operation_ast
 from graphql import OperationType as Kind
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
@@ -41,7 +41,7 @@ from graph.execution.workload import Workload
 from graph.http.admission import DEFAULT_PLANS, DEFAULT_READS, AdmissionControl, client_of
 from graph.http.bodies import Bodies
 from graph.http.conditional import NOT_STORED, Condition
-from graph.http.graphiql import PAGE_HEADERS, graphiql_page
+from graph.http.graphiql import graphiql_page
 from graph.http.origins import Origins, cross_site
 from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import (
@@ -194,7 +194,7 @@ class MeshGraphQL(GraphQL[Context, None]):
             raise _not_allowed("GraphQL takes GET, HEAD and POST", "GET, HEAD, POST")
         is_safe = request.method in _SAFE
         if is_safe and _DOCUMENT.isdisjoint(request.query_params) and read_accept(request).names(HTML):
-            return HTMLResponse(graphiql_page(), headers=PAGE_HEADERS)
+            return graphiql_page()
         asked.reached = True
         if is_safe and cross_site(request.headers) and not self.origins.allows(request.headers.get("origin")):
             raise _cross_site()

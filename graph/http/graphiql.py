@@ -1,75 +1,140 @@
 """GraphiQL from this server's own files: operators' networks are closed, so nothing is fetched from elsewhere.
 
-The page is sent by the endpoint itself, to browsers; its files are below it. What comes from npm lies unmodified in
-graphiql_assets/vendor (`make vendor-graphiql`); index.html, page.js, page.css and the examples are this project's.
+The page is sent by the endpoint itself, to browsers; its files are below it. `make graphiql` builds them into
+graphiql_assets, and they are committed: of most there are the compressed forms alone.
 """
 
-import functools
-import hashlib
+import gzip
 import json
-import os
-import re
+import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
+from mimetypes import guess_type
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from graph.http.requests import accepted_encodings
+from graph.operations import operation
 
 _ASSETS: Final = Path(__file__).parent / "graphiql_assets"
 
-_REFERENCE: Final = re.compile(r'(?<=")graphql/assets/([^"]+)(?=")')
+# Scripts and workers only from files of this server. Style elements are written by scripts of the page, which know the
+# nonce; the editor places each line by a style attribute in HTML, and its style sheet holds small images.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; "
+    "style-src-elem 'self' 'nonce-{nonce}'; style-src-attr 'unsafe-inline'; font-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
-# Scripts only from files of this server. GraphiQL needs the exceptions for styles (its dialogs write <style> elements),
-# fonts and images (both inside its style sheet).
-PAGE_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "content-security-policy": (
-            "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self' 'unsafe-inline'; "
-            "font-src data:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        ),
-        "cache-control": "no-cache",
+_NONCE_BYTES: Final = 16
+
+_FILE_HEADERS: Final = {
+    "cache-control": "public, max-age=31536000, immutable",
+    "vary": "accept-encoding",
+    "x-content-type-options": "nosniff",
+}
+
+_SUFFIXES: Final = {"br": ".br", "gzip": ".gz"}
+"""By encoding, as clients name it; the smallest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """An operation of this program, as the page opens with it on a person's first visit.
+
+    `variables` is JSON in which comments are allowed.
+    """
+
+    operation: str
+    variables: str
+
+
+TABS: Final = (
+    Tab("ListShards", '{\n  "filter": { "namespace": "orders" },\n  "first": 20\n}'),
+    Tab("ShardWithHistory", '{\n  "namespace": "orders",\n  "shardId": "orders-007"\n}'),
+    Tab(
+        "WatchShards",
+        '{\n  // From now on; with a cursor of ListShards, everything since then first.\n  "after": null\n}',
+    ),
+    Tab(
+        "UpdateShard",
+        """{
+  "input": {
+    "namespace": "orders",
+    "shardId": "orders-007",
+    // No shard is at version 0: the answer is a conflict. With the version that it names, the shard moves.
+    "expectedVersion": "0",
+    "ownerNodeId": "node-eu-2",
+    "change": {
+      "actor": "me",
+      "reason": "to see it move",
+      "changeTicket": "CHG-1"
+    }
+  }
+}""",
+    ),
+    Tab("ExplainShard", '{\n  "namespace": "orders",\n  "shardId": "orders-007"\n}'),
+    Tab("NamespaceGovernance", '{\n  "name": "orders"\n}'),
+)
+"""Reading, live, a change with its conflict, placement, governance; of names that the demo mesh has."""
+
+
+def graphiql_page() -> HTMLResponse:
+    """The page, to be served at `/graphql` under whatever prefix: all its addresses are relative."""
+    nonce = secrets.token_urlsafe(_NONCE_BYTES)
+    headers = {
+        "content-security-policy": _POLICY.format(nonce=nonce),
+        "cache-control": "no-store",  # a nonce is of one answer
         "referrer-policy": "no-referrer",
         "x-content-type-options": "nosniff",
     }
-)
-"""To be sent with the page."""
-
-
-@functools.cache
-def graphiql_page() -> str:
-    """The page, to be served at `/graphql` under whatever prefix: all its addresses are relative."""
-    in_html = json.dumps([*examples().values()]).replace("<", "\\u003c")  # nothing in it can end the script element
-    page = (_ASSETS / "index.html").read_text()
-    page = _REFERENCE.sub(lambda found: f"{found[0]}?v={_digest(_ASSETS / found[1])}", page)
-    return page.replace('id="examples">[]<', f'id="examples">{in_html}<')
-
-
-@functools.cache
-def examples() -> Mapping[str, str]:
-    """The documents that open as tabs on a person's first visit, in the order of their files' names."""
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted((_ASSETS / "examples").glob("*.graphql"))}
+    return HTMLResponse(_html().replace("{nonce}", nonce), headers=headers)
 
 
 def graphiql_routes() -> list[BaseRoute]:
-    """The page's files, at `/graphql/assets`."""
-    return [Mount("/graphql/assets", _ForeverFiles(directory=_ASSETS))]
+    """The page's files, at `/graphql/assets`, which browsers keep: each has a digest of its content in its name."""
+    return [Route("/graphql/assets/{name}", _file)]
 
 
-class _ForeverFiles(StaticFiles):
-    """Files that browsers cache for a year: the page names each with a digest of its content."""
-
-    def file_response(
-        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
-    ) -> Response:
-        response = super().file_response(full_path, stat_result, scope, status_code)
-        response.headers["cache-control"] = "public, max-age=31536000, immutable"
-        response.headers["x-content-type-options"] = "nosniff"
-        return response
+@cache
+def _html() -> str:
+    tabs = [{"query": operation(tab.operation), "variables": tab.variables} for tab in TABS]
+    in_html = json.dumps(tabs).replace("<", "\\u003c")  # nothing in it can end the script element
+    page = (_ASSETS / "index.html").read_text(encoding="utf-8")
+    return page.replace('"./assets/', '"graphql/assets/').replace('id="tabs">[]<', f'id="tabs">{in_html}<')
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+def _file(request: Request) -> Response:
+    # No coroutine, so that it runs in a thread: files are read, and megabytes unpacked for a client that takes no gzip.
+    forms = _names().get(name := request.path_params["name"])
+    if forms is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
+    accepted = accepted_encodings(request.headers.get("accept-encoding", ""))
+    encoding = next((each for each in _SUFFIXES if each in accepted and each in forms), "")
+    headers = {**_FILE_HEADERS, **({"content-encoding": encoding} if encoding else {})}
+    media_type = "text/javascript" if name.endswith(".js") else guess_type(name)[0] or "application/octet-stream"
+    return Response(_content(forms, encoding), headers=headers, media_type=media_type)
+
+
+@cache
+def _names() -> Mapping[str, Mapping[str, Path]]:
+    """By name the files that hold it: by encoding, the file itself by an empty string."""
+    found: dict[str, dict[str, Path]] = {}
+    encodings: dict[str, str] = {suffix: encoding for encoding, suffix in _SUFFIXES.items()}
+    for path in (_ASSETS / "assets").iterdir():
+        encoding = encodings.get(path.suffix, "")
+        found.setdefault(path.stem if encoding else path.name, {})[encoding] = path
+    return found
+
+
+def _content(forms: Mapping[str, Path], encoding: str) -> bytes:
+    if encoding in forms:
+        return forms[encoding].read_bytes()
+    return gzip.decompress(forms["gzip"].read_bytes())

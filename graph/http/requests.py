@@ -187,6 +187,16 @@ def read_accept(request: Request) -> Accept:
     return _accept_of(header) if len(header) <= _LONGEST_CACHED else Accept([header])
 
 
+def accepted_encodings(header: str) -> frozenset[str]:
+    """The encodings that a client takes. https://www.rfc-editor.org/rfc/rfc9110#name-accept-encoding"""
+    names = set()
+    for part in header.lower().split(","):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        if not any(parameter.replace(" ", "") in {"q=0", "q=0.0", "q=0.00", "q=0.000"} for parameter in parameters):
+            names.add(name)
+    return frozenset(names)
+
+
 def _weights(headers: Sequence[str]) -> Iterator[tuple[str, float]]:
     """By range, 0 to 1. Of a range that is given twice, with other parameters, the greatest."""
     weights: dict[str, float] = {}

@@ -17,7 +17,6 @@ from graph.auth.principal import Principal, Scope
 from graph.execution.authorization import introspects_only
 from graph.execution.documents import DocumentCache
 from graph.execution.errors import Code
-from graph.http.graphiql import examples
 from graph.http.requests import BadRequest
 from graph.operations import SHA256, ManifestEntry, ManifestError, Trust, own_manifest, sha256_hex
 
@@ -42,7 +41,7 @@ class TrustedDocuments:
         self.trust: Final = trust
         self._documents = documents
         added = () if trust == "off" else added
-        self._own = () if trust == "off" else (*own_manifest(), *_examples())
+        self._own = () if trust == "off" else tuple(own_manifest())
         self.texts: Final = _by_id((*self._own, *added))
         self._trusted = frozenset(self.texts.values())
         documents.trust(self._trusted, required=trust == "require")
@@ -169,11 +168,6 @@ class RegisteredDocuments:
         while self.bytes > REGISTERED_BYTES:
             _, oldest = self._texts.popitem(last=False)
             self.bytes -= sys.getsizeof(oldest) + _BYTES_AN_ENTRY
-
-
-def _examples() -> Sequence[ManifestEntry]:
-    """What GraphiQL's page opens with, so that it can be run there."""
-    return [ManifestEntry(SHA256 + sha256_hex(text), text, f"example {name}") for name, text in examples().items()]
 
 
 def _by_id(entries: Iterable[ManifestEntry]) -> dict[str, str]:

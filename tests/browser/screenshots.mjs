@@ -45,6 +45,17 @@ try {
     await page.screenshot({ path: `${FOLDER}dashboard-${picture}.png` });
     console.log(`docs/images/dashboard-${picture}.png of ${path}`);
   }
+
+  await page.goto(`${server.url}/graphql`);
+  const shows = (text) =>
+    page.waitForFunction((wanted) => globalThis.__MONACO.editor.getModels().some((model) => model.getValue().includes(wanted)), text);
+  await page.getByRole("tab", { name: "WatchShards" }).click();
+  await page.getByRole("button", { name: /Execute query/ }).click();
+  await shows('"status": "live;');
+  await server.move("orders", "orders-007", "node-us-1", "see a live diff");
+  await shows('"changedFields"');
+  await page.screenshot({ path: `${FOLDER}graphiql-live-diff.png` });
+  console.log("docs/images/graphiql-live-diff.png of /graphql");
 } finally {
   await browser.close();
   await server.close();

@@ -1,4 +1,5 @@
-"""The clients that others wrote, against this server: closed for now, they come back; closed for good, they end.
+"""The clients that others wrote, against this server: closed for now, they come back; closed for good, they end; what
+is refused they hear with its message. Beside them `followShards` of @omnirelay/mesh-queries, as it is built.
 
 Not among the tests of `make test`, for it needs Node: `make clients`. docs/graphql-api.md, Closing.
 """
@@ -12,6 +13,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -232,3 +234,61 @@ async def test_urql_and_apollo_client_name_documents_by_their_hashes(
             assert event["requests"] == first + later
             assert len(event["answers"]) == 2
             assert all(answer in each for each in event["answers"]), event
+
+
+CLIENTS: Final = ("urql", "apollo", "relay", "graphql-sse", "graphql-ws", "eventsource", "package")
+"""As answers.mjs has them, in its order."""
+
+HEAD: Final = "query Relayed { head { revision } }"
+
+
+async def answers(address: str, document: str) -> dict[str, Any]:
+    async with client("answers.mjs", address, document) as program:
+        events = [await program.event() for _ in CLIENTS]
+    assert [event.pop("client") for event in events] == list(CLIENTS)
+    return dict(zip(CLIENTS, events, strict=True))
+
+
+async def test_each_client_reads_what_a_query_is_answered() -> None:
+    async with mesh_at() as (address, mesh):
+        await mesh.create(new("a"))
+        assert await answers(address, HEAD) == {name: {"revision": "1"} for name in CLIENTS}
+
+
+async def test_each_client_hears_why_a_document_is_refused() -> None:
+    async with mesh_at() as (address, _):
+        for name, answer in (await answers(address, "query Relayed { nothing }")).items():
+            assert answer["message"] == "Cannot query field 'nothing' on type 'Query'.", name
+            assert answer["codes"] == ["GRAPHQL_VALIDATION_FAILED"], name
+
+
+async def test_each_client_hears_that_a_token_is_missing() -> None:
+    async with mesh_at(shared_secret()) as (address, _):
+        found = await answers(address, HEAD)
+        assert found.pop("eventsource") == {"code": HTTPStatus.UNAUTHORIZED}, "all that its specification has"
+        assert found.pop("graphql-ws")["code"] == CloseCode.UNAUTHORIZED
+        sse = found.pop("graphql-sse")
+        assert "401" in sse["message"] or sse.get("code") == HTTPStatus.UNAUTHORIZED, sse
+        for name, answer in found.items():
+            assert answer["codes"] == ["UNAUTHENTICATED"], name
+            assert "token" in answer["message"], name
+
+
+@pytest.mark.parametrize("name", ["relay", "eventsource", "package-ws", "package-sse"])
+async def test_over_a_restart_each_diff_comes_once(name: str) -> None:
+    with MeshServer() as server:
+        server.run(server.mesh.configure())
+        server.run(server.mesh.create(new("listed")))
+        async with client("followers.mjs", server.url.removeprefix("http://"), name) as following:
+            if name.startswith("package"):
+                assert await following.event() == ["listed", "listed"]
+            await following.until(lambda event: event == ["open"])
+            server.run(server.mesh.create(new("a")))
+            assert await following.revisions(1) == ["2"]
+            await asyncio.to_thread(server.stop)
+            await following.until(lambda event: event == ["lost"])
+            server.run(server.mesh.create(new("b"), new("c")))
+            await asyncio.to_thread(server.start)
+            assert await following.revisions(2) == ["3", "4"]
+            server.run(server.mesh.create(new("d")))
+            assert await following.revisions(1) == ["5"]

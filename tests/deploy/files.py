@@ -226,8 +226,10 @@ def test_the_wheel_serves_from_any_folder(installed: Path, tmp_path: Path) -> No
             with httpx2.Client(base_url=address, trust_env=False) as client:
                 assert client.get("/readyz").status_code == 200
                 page = client.get("/graphql", headers={"accept": "text/html"}).text
-                for asset in re.findall(r'(?:src|href)="(/graphql/assets/[^"]+)"', page):
-                    assert client.get(asset).status_code == 200, asset
+                assets = re.findall(r'(?:src|href)="(graphql/assets/[^"]+)"', page)
+                assert assets
+                for asset in assets:
+                    assert client.get(f"/{asset}").status_code == 200, asset
             listed = done(installed, "mesh", "namespaces", "list", "--server", address, cwd=tmp_path, env=environment)
             assert "orders" in listed
             place = done(installed.with_name("python"), "-c", "import graph; print(graph.__path__)", cwd=tmp_path)

@@ -62,7 +62,7 @@ def write(shards: Iterable[Json], like: Iterable[tuple[int, str]], problems: Pro
         datacenter, slash, rack = (shard["localityHint"] or "").partition("/")
         if not slash:
             raise cannot_be_written(shard, "it has no locality of datacenter and rack, such as dc1/rack1")
-        if not re.fullmatch(r"-?[0-9]{1,39}", shard["shardId"], re.ASCII):
+        if not re.fullmatch(r"0|-?[1-9][0-9]{0,38}", shard["shardId"]):
             raise cannot_be_written(shard, "tokens are whole numbers")
         rings[datacenter].append((int(shard["shardId"]), shard["ownerNodeId"], rack))
     width = max((len(address) for ring in rings.values() for _, address, _ in ring), default=0)

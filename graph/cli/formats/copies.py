@@ -13,7 +13,7 @@ from graph.cli.errors import Exit, Failure
 from graph.cli.output import printable
 from graph.client.records import Json
 
-_COPY: Final = re.compile(r"(.+)/([1-9][0-9]{0,5})", re.ASCII)
+_COPY: Final = re.compile(r"(.+)/([1-9][0-9]{0,2})", re.ASCII)
 
 
 def copies(shard_id: str, owners: Sequence[str | None], **of_the_first: object) -> Iterator[Json]:

@@ -76,9 +76,11 @@ def _of_json(lines: Iterable[tuple[int, str]], problems: Problems) -> Iterator[t
 
 def _of_text(lines: Iterable[tuple[int, str]], problems: Problems) -> Iterator[tuple[int, Json]]:
     header: list[str] = []
+    node_at = 0
     for line, text in lines:
         if not header:
             header = text.split()
+            node_at = text.rfind("node")
             missing = [column for column in _COLUMNS if column not in header]
             if missing:
                 problems.add(line, None, f"is no header of _cat/shards?v with {', '.join(_COLUMNS)}")
@@ -92,11 +94,11 @@ def _of_text(lines: Iterable[tuple[int, str]], problems: Problems) -> Iterator[t
         unassigned = copy.get("state", "UNASSIGNED") == "UNASSIGNED" and len(fields) < len(header)
         if copy.get("state") == "UNASSIGNED" or unassigned:
             yield line, copy | {"node": None}
-        elif len(fields) == len(header):
+        elif copy.get("state") == "INITIALIZING" and text[node_at - 1 : node_at].isspace():
+            # Documents and size are not known yet, and their cells blank: only its column tells where the node is.
+            yield line, copy | {"node": text[node_at:].strip()}
+        elif len(fields) == len(header) and copy.get("state") != "INITIALIZING":
             yield line, copy | {"node": fields[-1].strip()}
-        elif copy.get("state") in {"INITIALIZING", "RELOCATING"} and len(fields) > header.index("state") + 1:
-            # Documents and size are not known yet, and their fields blank.
-            yield line, copy | {"node": fields[-1]}
         else:
             problems.add(line, None, f"has {len(fields)} fields, the header has {len(header)}")
 

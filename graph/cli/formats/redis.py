@@ -24,6 +24,8 @@ _ID: Final = re.compile(r"[0-9a-f]{40}")
 
 _RANGE: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 
+_SLOT: Final = re.compile(r"0|[1-9][0-9]{0,4}")
+
 _MOVING: Final = re.compile(r"\[[0-9]{1,5}-[<>]-[0-9a-f]{40}\]", re.ASCII)
 """A slot that is being migrated or imported: its owner is still where it was."""
 
@@ -66,7 +68,7 @@ def write(shards: Iterable[Json], like: Iterable[tuple[int, str]], problems: Pro
     """A line for each node of `like`, with the slots that it owns; then nodes that it does not have."""
     owned: dict[str, list[int]] = defaultdict(list)
     for shard in shards:
-        if not (shard["shardId"].isdecimal() and int(shard["shardId"]) < _SLOTS):
+        if not (_SLOT.fullmatch(shard["shardId"]) and int(shard["shardId"]) < _SLOTS):
             raise cannot_be_written(shard, f"slots are numbers from 0 to {_SLOTS - 1}")
         if not _ID.fullmatch(shard["ownerNodeId"]):
             raise cannot_be_written(shard, f"its owner {shard['ownerNodeId']} is no id of 40 hex digits")

@@ -116,8 +116,10 @@ class _Exported:
 
 def _print_csv(shards: _Exported, cell: Callable[[str], str]) -> None:
     """No field needs quotes: identifiers, localities, numbers and states hold neither commas nor line breaks."""
+    rows = iter(shards)
+    first = next(rows, None)  # before the header: nothing is written of what is not there
     click.echo(_COMMA.join(COLUMNS))
-    for shard in shards:
+    for shard in () if first is None else chain([first], rows):
         click.echo(_COMMA.join("" if shard[one] is None else cell(_written(shard[one])) for one in COLUMNS))
 
 

@@ -149,6 +149,11 @@ def test_the_password_in_an_address_is_not_in_messages() -> None:
     assert "s3cret" in address.graphql
 
 
+def test_the_password_of_a_proxy_that_can_be_none_is_not_in_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://ops:s3cret@[::1")
+    assert "through the proxy ***@[::1," in proxy_note(read_address("http://mesh.example"))
+
+
 @pytest.mark.parametrize("proxy", ["http://ops:s3cret@127.0.0.1:1", "ops:s3cret@127.0.0.1:1"])
 def test_the_password_of_a_proxy_is_not_in_messages(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)

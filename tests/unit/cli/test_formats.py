@@ -163,6 +163,11 @@ def test_a_slot_that_moved_is_written_with_its_node_and_a_replica_that_took_over
         ("elasticsearch", "index shard prirep node ip\n",
          "line 1: must end with the column node: names of nodes may have blanks in them"),
         ("elasticsearch", "index shard prirep state node\na 0 p STARTED\n", "line 2: has 4 fields, the header has 5"),
+        ("elasticsearch", "index shard prirep state docs node\na 0 p INITIALIZING es hot\n",
+         "line 2: has 6 fields, the header has 6"),
+        ("elasticsearch",
+         "index shard prirep state        docs node\na     0     r      INITIALIZING      es hot 3\n",
+         f"line 2, ownerNodeId: {identifier_problem('es hot 3')}"),
         ("elasticsearch", "index shard prirep node\na x p n\n", "line 2, shard: 'x' is no number of a shard"),
         ("elasticsearch", "index shard prirep node\na 0 q n\n", "line 2, prirep: 'q' is neither p nor r"),
         ("elasticsearch", "index shard prirep node\na 0 p n\na 0 p m\n",
@@ -189,7 +194,7 @@ def test_a_slot_that_moved_is_written_with_its_node_and_a_replica_that_took_over
         ("ceph", '{"pg_stats":[{"pgid":"1.0","up":[1],"acting":[1],"up_primary":1,"acting_primary":1}]}',
          "line 1: 'None' is no state"),
     ],
-    ids=range(34),
+    ids=range(36),
 )  # fmt: skip
 def test_a_line_that_will_not_do_is_reported(form: str, text: str, problem: str) -> None:
     assert read(form, text)[1] == [problem]
@@ -204,6 +209,7 @@ def test_a_table_with_nothing_in_it_is_a_mistake(form: str) -> None:
     ("form", "shard", "why"),
     [
         ("redis", {"shardId": "s1"}, "slots are numbers from 0 to 16383"),
+        ("redis", {"shardId": "007"}, "slots are numbers from 0 to 16383"),
         ("redis", {"shardId": "16384"}, "slots are numbers from 0 to 16383"),
         ("redis", {"shardId": "1"}, "its owner n1 is no id of 40 hex digits"),
         ("kafka", {"shardId": "s1"}, "partitions are called topic-partition"),
@@ -215,7 +221,7 @@ def test_a_table_with_nothing_in_it_is_a_mistake(form: str) -> None:
         ("ceph", {"shardId": "1.0"}, "its owner n1 is not called osd.N"),
         ("ceph", {"shardId": "1.0", "ownerNodeId": "osd.1", "leaderId": "r1"}, "its leader r1 is not called osd.N"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_a_shard_that_is_none_of_that_system_is_named(form: str, shard: dict[str, Any], why: str) -> None:
     full = {"namespace": "ns", "ownerNodeId": "n1", **NOT_GIVEN, **shard}
