@@ -21,14 +21,19 @@ const APPROVER = tokenOf("alice", "mesh.approve");
 let server;
 let browser;
 
-before(async () => {
-  [server, browser] = await Promise.all([Server.start({ environment: { OMNIRELAY_AUTH_SECRET: SECRET } }), Browser.launch()]);
+async function configure(policy) {
   const { namespace } = await server.send("NamespaceDetails", { name: "orders" }, ADMIN);
-  const policy = { approvalRequired: true, moveBudgetPercent: 8 };
+  const { strategy, strategyParameters, version: expectedVersion } = namespace;
   const change = { reason: "plans are looked at by two" };
-  const input = { name: "orders", strategy: namespace.strategy, expectedVersion: namespace.version, policy, change };
+  const given = { approvalRequired: true, moveBudgetPercent: 8, ...policy };
+  const input = { name: "orders", strategy, strategyParameters, expectedVersion, policy: given, change };
   const { configureNamespace } = await server.send("ConfigureNamespace", { input }, ADMIN);
   assert.equal(configureNamespace.__typename, "NamespaceConfigured", JSON.stringify(configureNamespace));
+}
+
+before(async () => {
+  [server, browser] = await Promise.all([Server.start({ environment: { OMNIRELAY_AUTH_SECRET: SECRET } }), Browser.launch()]);
+  await configure({});
 });
 
 after(async () => {
@@ -71,14 +76,7 @@ test("a plan is proposed and applied in waves by one token, and approved by anot
   await operator.getByText("waits for wave 1").waitFor();
   await operator.getByRole("columnheader", { name: "Peak" }).waitFor();
   assert.deepEqual(await violations(operator), []);
-  await operator.getByRole("button", { name: /^Apply \d+$/ }).click();
-  await operator.getByLabel("Reason").fill("at once");
-  await operator.locator("dialog").getByRole("button", { name: /^Apply \d+$/ }).click();
-  const alert = operator.getByRole("alert");
-  await alert.waitFor();
-  assert.match(await alert.textContent(), /^Not applied: orders takes a plan only once it is approved\. .+/);
-  assert.deepEqual(await violations(operator), []);
-  await operator.keyboard.press("Escape");
+  assert.equal(await operator.getByRole("button", { name: /^Apply/ }).count(), 0, "it is offered once nothing blocks it");
 
   const approver = await openWith(APPROVER, path);
   await approver.getByRole("button", { name: "Approve" }).waitFor();
@@ -93,6 +91,15 @@ test("a plan is proposed and applied in waves by one token, and approved by anot
   await operator.getByText(/Nothing stands in the way: the next wave moves \d+ shards/).waitFor();
   await operator.getByRole("button", { name: /^Apply \d+$/ }).click();
   await operator.getByLabel("Reason").fill("the first wave");
+  // Frozen between the look and the deed: the refusal is a sentence, with what helps.
+  const [begins, ends] = [-1, 1].map((hours) => new Date(Date.now() + hours * 3_600_000).toISOString());
+  await configure({ freezes: [{ begins, ends, reason: "the books are closed" }] });
+  await operator.locator("dialog").getByRole("button", { name: /^Apply \d+$/ }).click();
+  const alert = operator.getByRole("alert");
+  await alert.waitFor();
+  assert.match(await alert.textContent(), /^Not applied: orders is frozen: .*the books are closed.* Wait until/);
+  assert.deepEqual(await violations(operator), []);
+  await configure({});
   await operator.locator("dialog").getByRole("button", { name: /^Apply \d+$/ }).click();
   await operator.getByText("APPLYING", { exact: true }).waitFor();
 

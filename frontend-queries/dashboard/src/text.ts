@@ -400,7 +400,7 @@ export const text = {
     allFlows: (value: number) => `Show ${count(value)} more`,
     loads: "Shards of each node",
     loadColumns: { node: "Node", before: "Before", peak: "Peak", after: "After", change: "Change" },
-    peakHint: "Peak: the most it owns between two waves.",
+    peakHint: "Peak: the most it owns before, between and after waves, however large they are.",
     loadLabel: (before: number, after: number) => `from ${count(before)} to ${count(after)}`,
     waves: "Waves",
     wave: (number: number) => `Wave ${number}`,

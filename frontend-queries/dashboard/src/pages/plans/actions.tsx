@@ -1,12 +1,13 @@
 /** What can be done with a plan as it is, and only what the token may do. */
-import type { RefusalLike } from "@omnirelay/mesh-queries";
+import { describeError, describeRefusal, fromUnknown } from "@omnirelay/mesh-queries";
+import type { Description, RefusalLike } from "@omnirelay/mesh-queries";
 import { ApplyPlan, ApprovePlan, RejectPlan, RollbackChange, StopPlan } from "@omnirelay/mesh-queries/trusted";
 import { useEffect, useRef, useState } from "react";
 import { useLocation } from "wouter";
 
 import { viewer } from "../../api/live.js";
 import { transport } from "../../api/client.js";
-import { DeedDialog } from "../../components/deed.js";
+import { DeedDialog, Refused } from "../../components/deed.js";
 import type { DeedChange } from "../../components/deed.js";
 import { useValue } from "../../lib/external.js";
 import { useMay } from "../../lib/scopes.js";
@@ -15,19 +16,31 @@ import type { ReviewedPlan } from "./plan.js";
 
 const words = text.plans;
 
-export function PlanActions({ plan, next, maxMoves, onActed }: { plan: ReviewedPlan; next: number; maxMoves: number | null; onActed(): void }) {
+export interface PlanActionsProps {
+  readonly plan: ReviewedPlan;
+  /** How many moves the next wave has. */
+  readonly next: number;
+  readonly isBlocked: boolean;
+  readonly maxMoves: number | null;
+  onActed(): void;
+}
+
+export function PlanActions({ plan, next, isBlocked, maxMoves, onActed }: PlanActionsProps) {
   const may = useMay();
   const asking = useValue(viewer);
   const [open, setOpen] = useState<"approve" | "reject" | "apply" | "stop" | null>(null);
   const [goesOn, setGoesOn] = useState(false);
   /** The change that waves are made with, one after another, while this page is open. */
   const [going, setGoing] = useState<DeedChange | null>(null);
+  /** Why the waves did not go on. */
+  const [ended, setEnded] = useState<Description | null>(null);
   const { id, status, movesMade, moveCount, created } = plan;
   const left = moveCount - movesMade;
   const isOpen = ["PROPOSED", "APPROVED", "APPLYING", "STOPPED"].includes(status);
   const ticket = created.changeTicket ? { ticket: created.changeTicket } : {};
   const done = (): void => {
     setOpen(null);
+    setEnded(null);
     onActed();
   };
   const apply = async (change: DeedChange, resume: boolean): Promise<RefusalLike | null> => {
@@ -43,11 +56,15 @@ export function PlanActions({ plan, next, maxMoves, onActed }: { plan: ReviewedP
     wave.current = movesMade;
     apply({ ...going, idempotencyKey: `${going.idempotencyKey}-${movesMade}` }, false).then(
       (refusal) => {
-        if (refusal !== null) setGoing(null);
+        if (refusal !== null) {
+          setGoing(null);
+          setEnded(describeRefusal(refusal, words.notApplied));
+        }
         onActed();
       },
-      () => {
+      (cause: unknown) => {
         setGoing(null);
+        setEnded(describeError(fromUnknown(cause), words.notApplied));
         onActed();
       },
     );
@@ -79,10 +96,15 @@ export function PlanActions({ plan, next, maxMoves, onActed }: { plan: ReviewedP
           {words.stop}
         </button>
       )}
-      {may("mesh.operate") && isOpen && left > 0 && next > 0 && going === null && (
+      {may("mesh.operate") && isOpen && left > 0 && next > 0 && !isBlocked && going === null && (
         <button type="button" className="button primary" onClick={() => setOpen("apply")}>
           {status === "STOPPED" ? words.resumeWave(next) : words.applyWave(next)}
         </button>
+      )}
+      {ended && (
+        <div className="ended">
+          <Refused described={ended} />
+        </div>
       )}
       {open === "approve" && (
         <DeedDialog

@@ -62,10 +62,10 @@ export function Flows(props: { flows: Proposal["flows"]; from?: string; to?: str
   );
 }
 
-/** Shards of each node before, at most between waves, and after. Without `peaks` there is no such column. */
-export function Loads({ loads, peaks }: { loads: Proposal["loads"]; peaks?: ReadonlyMap<string, number> }) {
+/** Shards of each node before, at most between waves, and after. */
+export function Loads({ loads }: { loads: Proposal["loads"] }) {
   const heads = words.loadColumns;
-  const most = Math.max(1, ...loads.map(({ nodeId, shardsBefore, shardsAfter }) => Math.max(shardsBefore, shardsAfter, peaks?.get(nodeId) ?? 0)));
+  const most = Math.max(1, ...loads.map(({ shardsBefore, shardsAfter, shardsPeak }) => Math.max(shardsBefore, shardsAfter, shardsPeak)));
   const part = (value: number): string => `${(100 * value) / most}%`;
   return (
     <section aria-labelledby="loads">
@@ -77,11 +77,9 @@ export function Loads({ loads, peaks }: { loads: Proposal["loads"]; peaks?: Read
             <th scope="col" className="right">
               {heads.before}
             </th>
-            {peaks && (
-              <th scope="col" className="right">
-                {heads.peak}
-              </th>
-            )}
+            <th scope="col" className="right">
+              {heads.peak}
+            </th>
             <th scope="col" className="right">
               {heads.after}
             </th>
@@ -91,28 +89,25 @@ export function Loads({ loads, peaks }: { loads: Proposal["loads"]; peaks?: Read
           </tr>
         </thead>
         <tbody>
-          {loads.map(({ nodeId, shardsBefore: before, shardsAfter: after }) => {
-            const peak = peaks?.get(nodeId) ?? Math.max(before, after);
-            return (
+          {loads.map(({ nodeId, shardsBefore: before, shardsAfter: after, shardsPeak: peak }) => (
               <tr key={nodeId}>
                 <td className="wrap-anywhere">{nodeId}</td>
                 <td className="right">{count(before)}</td>
-                {peaks && <td className="right">{count(peak)}</td>}
+                <td className="right">{count(peak)}</td>
                 <td className="right strong">{count(after)}</td>
                 <td className="bars">
                   <span className="load-bar" role="img" aria-label={words.loadLabel(before, after)}>
                     <span className="kept" style={{ width: part(Math.min(before, after)) }} />
                     {after > before && <span className="gained" style={{ left: part(before), width: part(after - before) }} />}
                     {after < before && <span className="given" style={{ left: part(after), width: part(before - after) }} />}
-                    {peaks && peak > Math.max(before, after) && <span className="peak" style={{ left: part(peak) }} />}
+                    {peak > Math.max(before, after) && <span className="peak" style={{ left: part(peak) }} />}
                   </span>
                 </td>
               </tr>
-            );
-          })}
+          ))}
         </tbody>
       </table>
-      {peaks && <p className="quiet hint">{words.peakHint}</p>}
+      <p className="quiet hint">{words.peakHint}</p>
     </section>
   );
 }

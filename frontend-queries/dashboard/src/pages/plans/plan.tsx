@@ -2,7 +2,7 @@
 import { describeError, describeRefusal } from "@omnirelay/mesh-queries";
 import type { RefusalLike } from "@omnirelay/mesh-queries";
 import { PlanMoves, PlanPreflight, PlanReview } from "@omnirelay/mesh-queries/trusted";
-import type { PlanReviewQuery } from "@omnirelay/mesh-queries/trusted";
+import type { PlanPreflightQuery, PlanReviewQuery } from "@omnirelay/mesh-queries/trusted";
 import { useEffect, useMemo, useState } from "react";
 import { Link } from "wouter";
 
@@ -15,12 +15,13 @@ import { useStore } from "../../lib/external.js";
 import { useServerNow } from "../../lib/now.js";
 import { shardPath, useQueryState } from "../../lib/query.js";
 import { useRequest } from "../../lib/request.js";
+import type { Answer } from "../../lib/request.js";
 import { amount, count, durationOf } from "../../lib/time.js";
 import { text } from "../../text.js";
 import { PlanActions, RollBackWave } from "./actions.js";
 import { PlanTag, Progress, usePlanChanges } from "./list.js";
 import { Flows, Loads, Problems } from "./parts.js";
-import { peaksOf, wavesLeft } from "./waves.js";
+import { wavesLeft } from "./waves.js";
 import type { Budget, PlannedMove } from "./waves.js";
 
 const words = text.plans;
@@ -28,7 +29,7 @@ const ROW_PX = 36;
 const MOST_ROWS = 12;
 const MOVES_A_PAGE = 500;
 const WAVES_SHOWN = 12;
-export const MOST_MOVES = 10_000;
+const MOST_MOVES = 10_000;
 
 export type ReviewedPlan = NonNullable<PlanReviewQuery["rebalancePlan"]>;
 
@@ -44,12 +45,26 @@ export function PlanView({ id }: { id: string }) {
   const moves = useMoves(plan?.id ?? null);
   const limit = Math.min(MOST_MOVES, Math.max(0, Number(query.get("wave") ?? 0) || 0));
   const budgets = useMemo(() => budgetsOf(plan), [plan, mesh.frameChanges]); // eslint-disable-line
-  const waves = useMemo(() => (plan && isOpen(plan) ? wavesLeft(moves, plan.movesMade, budgets, limit || MOST_MOVES) : []), [moves, plan, budgets, limit]);
+  const isRead = plan !== null && moves.length >= plan.moveCount;
+  const waves = useMemo(
+    () => (plan && isRead && isOpen(plan) ? wavesLeft(moves, plan.movesMade, budgets, limit || MOST_MOVES) : []),
+    [moves, isRead, plan, budgets, limit],
+  );
   const made = useMemo(() => (plan ? madeWaves(plan) : []), [plan]);
-  const peaks = useMemo(() => {
-    const before = new Map(plan?.proposal.loads.map(({ nodeId, shardsBefore }) => [nodeId, shardsBefore]));
-    return peaksOf(moves, [...made.map(({ moved }) => moved), ...waves], before);
-  }, [moves, waves, made, plan]);
+
+  const left = plan === null ? 0 : plan.moveCount - plan.movesMade;
+  const next = waves[0] ?? 0;
+  // What the button says; null, all at once, where that keeps to every budget.
+  const maxMoves = next < left ? Math.max(1, next) : null;
+  // Read again where a policy of its namespaces is another.
+  const policies = plan?.namespaces.map((name) => mesh.namespaces.get(name)?.version).join() ?? "";
+  const preflight = useRequest(
+    PlanPreflight,
+    plan && isRead && isOpen(plan)
+      ? { id, maxMoves, changeTicket: plan.created.changeTicket, resume: plan.status === "STOPPED" }
+      : null,
+    `${again} ${policies}`,
+  );
 
   if (error && data === null) return <Refused described={describeError(error, text.failed)} />;
   if (data === null) return <p className="blank">{text.reading}</p>;
@@ -63,19 +78,15 @@ export function PlanView({ id }: { id: string }) {
       </div>
     );
   }
-  const left = plan.moveCount - plan.movesMade;
-  // All at once where that keeps to every budget: then the change is one.
-  const next = waves[0] ?? 0;
-  const maxMoves = limit > 0 || next < left ? limit || MOST_MOVES : null;
   return (
     <>
       <div className="head">
         <h1 title={plan.id}>{words.title(plan.id)}</h1>
         <PlanTag status={plan.status} />
-        <PlanActions plan={plan} next={next} maxMoves={maxMoves} onActed={() => setActed((before) => before + 1)} />
+        <PlanActions plan={plan} next={next} isBlocked={isBlocked(preflight)} maxMoves={maxMoves} onActed={() => setActed((before) => before + 1)} />
       </div>
       <Summary plan={plan} />
-      <Verdict plan={plan} next={next} maxMoves={maxMoves} again={again} />
+      <Verdict plan={plan} next={next} maxMoves={maxMoves} preflight={preflight} />
       <div className="review plan">
         <div>
           <Flows
@@ -90,7 +101,7 @@ export function PlanView({ id }: { id: string }) {
         </div>
         <div>
           <Waves plan={plan} made={made} waves={waves} limit={limit} onLimit={(value) => change({ wave: value })} />
-          <Loads loads={plan.proposal.loads} {...(made.length + waves.length > 1 ? { peaks } : {})} />
+          <Loads loads={plan.proposal.loads} />
           <History plan={plan} />
         </div>
       </div>
@@ -172,12 +183,19 @@ function Summary({ plan }: { plan: ReviewedPlan }) {
   );
 }
 
+type Preflight = Answer<PlanPreflightQuery>;
+
+/** Whether it cannot be applied now, under whichever ticket. */
+function isBlocked({ data }: Preflight): boolean {
+  const refusal = data?.planPreflight;
+  if (!refusal) return false;
+  return refusal.__typename !== "PolicyViolation" || refusal.violations.some(({ rule }) => rule !== "TICKET_REQUIRED" && rule !== "TICKET_PATTERN");
+}
+
 /** What keeps it from being applied now, before anything is pressed. */
-function Verdict({ plan, next, maxMoves, again }: { plan: ReviewedPlan; next: number; maxMoves: number | null; again: unknown }) {
-  const canApply = isOpen(plan);
-  const variables = { id: plan.id, maxMoves, changeTicket: plan.created.changeTicket, resume: plan.status === "STOPPED" };
-  const { data, error } = useRequest(PlanPreflight, canApply ? variables : null, again);
-  if (!canApply) {
+function Verdict({ plan, next, maxMoves, preflight }: { plan: ReviewedPlan; next: number; maxMoves: number | null; preflight: Preflight }) {
+  const { data, error } = preflight;
+  if (!isOpen(plan)) {
     const by = plan.status === "APPLIED" ? plan.applied : plan.latest;
     return (
       <p className="verdict done">

@@ -1,4 +1,7 @@
-/** The waves that a plan is applied in, and what nodes own between them: as the server cuts them, in the order of the moves. */
+/**
+ * The waves that a plan is likely applied in, in the order of the moves. The server cuts them: it may make fewer moves where
+ * a window of moves is nearly used, and a few more where several moves can be made in one change only.
+ */
 import type { PlanMovesQuery } from "@omnirelay/mesh-queries/trusted";
 
 export type PlannedMove = NonNullable<PlanMovesQuery["rebalancePlan"]>["proposal"]["moves"]["nodes"][number];
@@ -22,7 +25,8 @@ export function waveLength(moves: readonly PlannedMove[], start: number, budgets
     if (budget === undefined || fromNodeId === toNodeId) continue;
     if (!budget.isInvoluntaryLimited && INVOLUNTARY.has(reason)) continue;
     const count = (made.get(namespace) ?? 0) + 1;
-    if (count > Math.max(1, Math.ceil((budget.percent * budget.shardCount) / 100))) return at - start;
+    // Rounded up as the server does, in fractions: 1.1 % of 1,000 are 11.
+    if (count > Math.max(1, Math.ceil((budget.percent * budget.shardCount) / 100 - 1e-9))) return at - start;
     made.set(namespace, count);
   }
   return end - start;
@@ -37,21 +41,4 @@ export function wavesLeft(moves: readonly PlannedMove[], made: number, budgets: 
     at += length;
   }
   return lengths;
-}
-
-/** By node, the most shards it owns before, between and after the waves. */
-export function peaksOf(moves: readonly PlannedMove[], lengths: readonly number[], before: ReadonlyMap<string, number>): Map<string, number> {
-  const owned = new Map(before);
-  const peaks = new Map(before);
-  let at = 0;
-  for (const length of lengths) {
-    for (const end = at + length; at < end && at < moves.length; at += 1) {
-      const { fromNodeId, toNodeId } = moves[at] as PlannedMove;
-      if (fromNodeId === toNodeId) continue;
-      owned.set(fromNodeId, (owned.get(fromNodeId) ?? 0) - 1);
-      owned.set(toNodeId, (owned.get(toNodeId) ?? 0) + 1);
-    }
-    for (const [node, count] of owned) if (count > (peaks.get(node) ?? 0)) peaks.set(node, count);
-  }
-  return peaks;
 }
