@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,11 @@ settings.register_profile(
     "replayable", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("replayable")
+
+
+# A shell has the jobs of its background ignore SIGINT, nohup SIGHUP, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure() -> None:

@@ -311,9 +311,9 @@ async def test_nothing_is_confirmed_by_an_old_primary_once_another_process_has_s
 
 async def test_a_schema_that_does_not_serve_this_program_is_refused_by_name(database_url: str) -> None:
     await _execute(database_url, "UPDATE stream_head SET compatible_revisions = '{0098,0099}'")
-    database = Database(database_url, program_revision="0008")
+    database = Database(database_url, program_revision="0016")
     with pytest.raises(
-        SchemaOutOfDate, match=r"is at revision \d+ and serves programs of revision 0098, 0099; this .* 0008"
+        SchemaOutOfDate, match=r"is at revision \d+ and serves programs of revision 0098, 0099; this .* 0016"
     ):
         await database.connect()
     await database.close()
@@ -327,7 +327,7 @@ async def test_a_schema_that_is_upgraded_under_a_server_is_noticed_where_nothing
 ) -> None:
     """By the heartbeat: the connections that idle in the pools are not used again."""
     monkeypatch.setattr("persistence.postgres.listener.HEARTBEAT_SECONDS", 0.05)
-    async with open_store(database_url, program_revision="0008") as store:
+    async with open_store(database_url, program_revision="0016") as store:
         await store.stream.head()
         await _execute(database_url, "UPDATE stream_head SET compatible_revisions = '{0099}'")
 

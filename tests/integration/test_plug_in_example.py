@@ -53,7 +53,7 @@ def run(*command: str, **environment: str) -> str:
 
 
 def test_it_is_found_beside_the_built_in_strategies(answer: dict[str, Any]) -> None:
-    assert answer["strategies"] == ["rendezvous", "ring", "locality", "maglev", "jump", "together"]
+    assert answer["strategies"] == ["rendezvous", "ring", "locality", "maglev", "jump", "sticky", "together"]
 
 
 def test_its_parameters_are_checked(answer: dict[str, Any]) -> None:
