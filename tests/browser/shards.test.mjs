@@ -50,7 +50,9 @@ test("a shard's page says who owns it, since when and why, and what was done wit
   assert.match(await owner.textContent(), new RegExp(`^Owner${before}${node}$`));
   await page.getByRole("heading", { name: "Also under CHG-9000" }).waitFor();
   await page.getByText('"another of the same ticket"').waitFor();
-  assert.equal(await page.getByRole("table", { name: "Nodes that could own it" }).getByRole("row").count(), 8);
+  const candidates = page.getByRole("table", { name: "Nodes that could own it" });
+  await candidates.waitFor();
+  assert.equal(await candidates.getByRole("row").count(), 8);
   assert.deepEqual(await violations(page), []);
 
   await page.locator(".event").nth(1).getByRole("button", { name: /created/ }).click();
