@@ -114,8 +114,9 @@ plots: .venv/installed-dev ## draw the plots of docs/strategies.md anew, and wri
 	$(BIN)/python -m tests.benchmarks.plots
 	$(BIN)/python -m tests.benchmarks.performance
 
-transcripts: .venv/installed ## record anew the output of commands that README.md prints
+transcripts: .venv/installed-dev ## record anew the output of commands that README.md and docs/operations/a-night.md print
 	$(BIN)/python -m tests.support.transcripts
+	$(BIN)/python -m tests.support.night
 
 schema: .venv/installed ## write the GraphQL schema to frontend-queries/schema.graphql
 	$(BIN)/omnirelay schema export > .venv/schema.graphql

@@ -78,7 +78,7 @@ def read() -> Contexts:
     try:
         return _contexts(json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        advice = ["Mend it, or take it away and name your servers anew: omnirelay context set"]
+        advice = ["Mend it, or take it away and name your servers anew with 'omnirelay context set'."]
         raise Failure(Exit.INVALID, f"{printable(path())} is no list of contexts.", advice) from error
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, Self
 
+import click
+
 from graph.cli.output import made_by, print_status, printable
 from graph.client.credentials import TokenUnusable
 from graph.client.errors import (
@@ -48,6 +50,19 @@ _GIVE_A_GOOD_ONE: Final = (
 _OTHER_SCOPES: Final = (
     "Whoever issues your tokens can give you one; docs/authorisation.md says which scope allows what."
 )
+
+_UPPER: Final = re.compile("([A-Z])")
+
+_OPTIONS: Final = {
+    "owner_node_id": "owner",
+    "leader_id": "leader",
+    "capacity_hint": "capacity",
+    "locality_hint": "locality",
+    "anti_affinity_group": "group",
+    "change_ticket": "ticket",
+    "labels": "label",
+}
+"""Options by the field that they set, where they are called otherwise."""
 
 _LISTED: Final = 20
 """Details of a refusal that are printed."""
@@ -254,13 +269,29 @@ def refused(answer: Json, advice: Sequence[str] = ()) -> Failure:
     details = _details(answer)
     rest = len(details) - _LISTED + answer.get("omitted", 0)
     more = [f"  and {rest:,} more"] if rest > 0 else []
-    message, how_to_find_it = _as_typed(answer["message"])
+    message, how_to_find_it = _as_typed(_in_options(answer["message"], answer.get("errors", ())))
     return Failure(
         _EXITS.get(answer["__typename"], Exit.REFUSED),
         f"Refused: {message}.",
         [*(details[:_LISTED] if len(details) > 1 else ()), *more, *how_to_find_it, *advice],
         answer,
     )
+
+
+def _in_options(message: str, errors: Sequence[Json]) -> str:
+    """The message, which begins with the field of the first error, with the option that it was given by."""
+    field = errors[0]["field"] if errors else ""
+    return _option_of(field) + message.removeprefix(field) if field and message.startswith(field) else message
+
+
+def _option_of(field: str) -> str:
+    """What sets a field of the API in the command under way; the field itself where nothing does, as in a file."""
+    context = click.get_current_context(silent=True)
+    name = _UPPER.sub(r"_\1", field.rpartition(".")[2].partition("[")[0]).lower()
+    for parameter in [] if context is None else context.command.params:
+        if isinstance(parameter, click.Option) and parameter.name in (name, _OPTIONS.get(name)):
+            return parameter.opts[-1]
+    return field
 
 
 def _details(answer: Json) -> list[str]:
@@ -270,7 +301,7 @@ def _details(answer: Json) -> list[str]:
     if of_plan:
         details += [_stale_planned("namespace", one["name"], one) for one in answer["namespaceConflicts"]]
         details += [_stale_planned("node", one["nodeId"], one) for one in answer["nodeConflicts"]]
-    details += [_as_typed(f"{error['field']} {error['message']}")[0] for error in answer.get("errors", ())]
+    details += [_as_typed(f"{_option_of(error['field'])} {error['message']}")[0] for error in answer.get("errors", ())]
     violations = answer.get("violations") or answer.get("preflight", {}).get("blockers", ())
     details += [_violation(violation) for violation in violations]
     return [f"  {detail}" for detail in details]

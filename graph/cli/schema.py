@@ -1,6 +1,7 @@
 """`omnirelay schema`."""
 
 import difflib
+import shlex
 from pathlib import Path
 
 import click
@@ -47,5 +48,5 @@ def _checked(file: Path, text: str) -> Exit:
     )
     rest = len(changes) - _LINES_PRINTED
     print_status("\n".join(changes[:_LINES_PRINTED] + ([f"... and {rest:,} lines more"] if rest > 0 else [])))
-    print_status(f"{file} is out of date. Write it with: omnirelay schema export --output {file}")
+    print_status(f"{file} is out of date. Write it with: omnirelay schema export --output {shlex.quote(str(file))}")
     return Exit.NO

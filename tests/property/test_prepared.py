@@ -157,7 +157,9 @@ def both_ways() -> BothWays:
     tables = memory.tables
     asyncio.run(change())
     metrics, principal = Metrics(), Principal("ops", frozenset(Scope))
-    return BothWays(counting_plans(metrics), memory, tables, memory.tables, principal, metrics)
+    schema = counting_plans(metrics)
+    schema.documents.trust(frozenset(DOCUMENTS))  # as a server does
+    return BothWays(schema, memory, tables, memory.tables, principal, metrics)
 
 
 def _kept(data: Any) -> int:

@@ -1,4 +1,5 @@
-"""The command line, run in this process or in one of its own."""
+"""The command line, run in this process or in one of its own. What it prints to be typed next is checked wherever it
+is printed: see `suggestions`."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from typing import IO, Any, Final, Protocol
 from unittest import mock
 
 from graph.cli.program import run
+from tests.support import suggestions
 from tests.support.fork_server import PROGRAM, ROOT, fork
 
 # A shell that runs the tests in the background has them ignore SIGINT, and so would what they start: Ctrl-C must mean
@@ -53,6 +55,7 @@ def omnirelay(*arguments: object, stdin: bytes = b"") -> Answer:
         mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin))),
     ):
         code = run([str(argument) for argument in arguments])
+    suggestions.check(out.getvalue(), err.getvalue())
     return Answer(int(code), out.getvalue(), err.getvalue())
 
 
@@ -78,7 +81,9 @@ class Running:
 
     def message(self) -> str:
         """The next line on stderr."""
-        return _line(self._err)
+        line = _line(self._err)
+        suggestions.check("", line)
+        return line
 
     def message_with(self, words: str) -> str:
         """The next line on stderr that contains this; those before it are skipped."""
@@ -98,6 +103,7 @@ class Running:
         with ThreadPoolExecutor(1) as executor:
             err = executor.submit(self._err.read)
             out = "" if self._out.closed else self._out.read()
+        suggestions.check(out, err.result())
         return Answer(self._process.wait(), out, err.result())
 
 

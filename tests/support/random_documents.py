@@ -55,6 +55,9 @@ THERE: Final[dict[str, Sequence[Any]]] = {
     "revision": [1, "2", 4],
     "from": [0, 1, "2"],
     "to": [3, "4"],
+    "from: DateTime": ["2026-01-01T00:00:00Z"],
+    "to: DateTime": ["2026-02-01T00:00:00Z", "2025-02-01T00:00:00Z"],
+    "buckets": [1, 12],
     "atLeast": [1, "3"],
     "maxMoves": [1, 10],
     "namespaces": ["billing"],
@@ -236,7 +239,8 @@ class _Maker:
             return self.object(bare, is_literal=is_literal)
         if isinstance(bare, GraphQLEnumType):
             return random.choice(list(bare.values))
-        return random.choice(THERE.get(name) or _LEAVES[graphql.get_named_type(bare).name])
+        leaf = graphql.get_named_type(bare).name
+        return random.choice(THERE.get(f"{name}: {leaf}") or THERE.get(name) or _LEAVES[leaf])
 
     def object(self, type_: GraphQLInputObjectType, *, is_literal: bool) -> dict[str, Any]:
         fields = type_.fields

@@ -24,7 +24,7 @@ from typing import Final
 import click
 
 from graph.cli.output import Column
-from graph.cli.program import omnirelay
+from tests.support.suggestions import refusal_of
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -118,28 +118,11 @@ def problems(recorded: str, readme: str) -> Iterator[str]:
     if commands != [shown.command for shown in SHOWN]:
         yield "other commands were recorded than there are to be shown"
     for command in commands:
-        if why := _refusal(shlex.split(command)):
+        if why := refusal_of(shlex.split(command)):
             yield f"the program does not take {command!r}: {why}"
     titles = _titles() | _BESIDE
     for line in filter(_HEADER.fullmatch, recorded.splitlines()):
         yield from (f"no table has the column {title!r}" for title in re.split("  +", line) if title not in titles)
-
-
-def _refusal(arguments: Sequence[str]) -> str | None:
-    """Why the program does not take them; null if it does. Nothing is run."""
-    command: click.Command = omnirelay
-    rest = list(arguments)
-    context = click.Context(omnirelay)
-    try:
-        while isinstance(command, click.Group):
-            _, found, rest = command.resolve_command(context, rest)
-            assert found is not None
-            command, context = found, click.Context(found, parent=context)
-        with context:
-            command.parse_args(context, rest)
-    except click.ClickException as error:
-        return error.format_message()
-    return None
 
 
 def _titles() -> set[str]:

@@ -5,6 +5,7 @@ Each batch is all or nothing, and has an idempotency key, so that sending it twi
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +15,12 @@ from graph.cli.importing.compare import Difference, compare, read_existing
 from graph.cli.importing.parse import ShardFile
 from graph.cli.output import listed, pluralized, print_status
 from graph.cli.progress import progress_bar
+from graph.cli.suggestions import suggest_retry
 from graph.client.records import Json
+from persistence.model.policy import PolicyRule
+
+_PASSING: Final = (Exit.UNAVAILABLE, Exit.INTERRUPTED)
+"""What passes by itself."""
 
 
 @dataclass(slots=True)
@@ -58,7 +64,8 @@ class Import:
                 round_ = str(newest_revision(self.api))
                 difference = difference_to(self.api, self.file, self.counts, prune=self.prune)
         except Failure as failure:
-            raise Failure(failure.exit, failure.message, [*failure.advice, *_so_far(done, failure.exit)]) from failure
+            advice = [*failure.advice, *_so_far(done, failure.exit, failure.document)]
+            raise Failure(failure.exit, failure.message, advice) from failure
         except KeyboardInterrupt:
             print_status("\n".join(_so_far(done, Exit.INTERRUPTED)))
             raise
@@ -80,13 +87,26 @@ class Import:
         return replayed
 
 
-def _so_far(done: Done, why: Exit) -> list[str]:
+def _so_far(done: Done, why: Exit, refusal: Json | None = None) -> list[str]:
     written = done.created + done.updated + done.deleted
     changes = f" ({'change' if len(done.changes) == 1 else 'changes'} {listed(done.changes)})" if done.changes else ""
     state = f"Written before that: {pluralized(written, 'shard')}{changes}."
     if why is Exit.INVALID:
         return [state]
-    return [state, "Run the same command again to go on: it compares anew and sends only what still differs."]
+    again = "compares anew and sends only what still differs."
+    if why in _PASSING or (refusal or {}).get("__typename") == "VersionConflict":
+        return [state, f"Run the same command again to go on: it {again}"]
+    return [state, *_smaller(refusal), f"Once that is settled, the same command goes on where it stopped: it {again}"]
+
+
+def _smaller(refusal: Json | None) -> list[str]:
+    """What is within the budget: the same command, as it is, is refused for ever."""
+    broken = (refusal or {}).get("violations", ())
+    if not broken or {one["rule"] for one in broken} != {PolicyRule.MOVE_BUDGET}:
+        return []
+    budgets = [found[0] for one in broken if (found := re.match(r"[\d,]+", one["allowed"]))]
+    most = min(int(budget.replace(",", "")) for budget in budgets)
+    return ["In batches that are within the budget:", f"  {suggest_retry(batch_size=most)}"]
 
 
 CREATE: Final = "CreateShards"

@@ -14,7 +14,7 @@ from graph.cli.errors import ApiClient, Exit, Failure, committed, refused
 from graph.cli.nodes.selection import Selection, node_selection, selected_nodes
 from graph.cli.nodes.shared import changed_node, read_node
 from graph.cli.options import change_input, change_options, force_option, server_options
-from graph.cli.output import listed, pluralized, print_json, print_status, printable
+from graph.cli.output import format_time, listed, pluralized, print_json, print_status, printable
 from graph.cli.plans import (
     LISTED,
     NamedPlan,
@@ -321,12 +321,15 @@ class _Evacuation:
         refusal = self._obstacle(plan, resume=resume) if after is None else after
         if refusal is None or not _ends_by_itself(refusal):
             return refusal
+        if "force" in self._change:
+            raise refused(refusal)  # force does not go past it, and each look would leave a refusal on record
         with waiting(f"Waiting to move shards, {plan['movesMade']:,} of {plan['moveCount']:,} moved"):
             while refusal is not None and _ends_by_itself(refusal):
                 self._explain(plan, refusal)
                 if self._pace.poll is None:
                     advice = ["To go on then:", f"  {suggest_retry()}"]
-                    raise Failure(Exit.REFUSED, "It does not wait for that.", advice, refusal)
+                    made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')}"
+                    raise Failure(Exit.REFUSED, f"Not waited for: {made} of the plan were made.", advice, refusal)
                 if self._pace.stopping.wait(self._pace.poll):
                     raise _interrupted()
                 try:
@@ -356,6 +359,10 @@ class _Evacuation:
         for one in broken[:LISTED]:
             names = ("rule", "namespace", "shardId", "actual", "allowed", "remedy")
             print_status(f"  {printable(broken_rule_message(*(one[name] for name in names)))}")
+        for name in sorted({one["namespace"] for one in broken if one["rule"] == PolicyRule.WINDOW_BUDGET}):
+            found = self._api.execute("NamespaceWindow", {"name": name})["namespace"]
+            if found and found["windowUse"] and (free_at := found["windowUse"]["freeAt"]):
+                print_status(f"  {printable(name)} has room for the next move at {format_time(free_at)}.")
         if any(one["rule"] == PolicyRule.APPROVAL_REQUIRED for one in broken):
             print_status("\n".join(how_to_approve(plan, self._server)))
 

@@ -22,18 +22,19 @@ _APPLY: Final = "omnirelay mesh rebalance apply"
 
 def print_how_to_apply(api: ApiClient, plan: Json, server: Address) -> None:
     """In waves: more than a budget would be refused at once. Where a policy requires approval, that comes first."""
-    print_status(f"This is plan {plan['id']}; nothing has moved yet.")
     requiring = [
         found["name"]
         for found in rows(api, "ListNamespaces", {})
         if found["name"] in plan["namespaces"] and found["policy"]["approvalRequired"]
     ]
+    made = f"This is plan {plan['id']}; nothing has moved yet."
     if requiring and plan["approved"] is None:
+        print_status(made)
         print_status(f"{printable(listed(requiring))} requires approval.")
         print_status("\n".join(how_to_approve(plan, server)))
         print_status("Once it is approved, to apply it:")
     else:
-        print_status("To apply it:")
+        print_status(f"{made} To apply it:")
     print_status(f"  {how_to_apply(plan)}")
 
 

@@ -113,7 +113,7 @@ def _require_namespaces(
             f"There is no namespace {listed(missing)}. Nothing was written.",
             [
                 "Add --create-namespace STRATEGY to create what is missing (omnirelay mesh namespaces strategies),",
-                "or declare namespaces in a file and run: omnirelay mesh namespaces apply FILE.toml",
+                "or declare namespaces in a file, for 'omnirelay mesh namespaces apply'.",
             ],
         )
     for name in missing:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
 
+from graph.cli.errors import Exit
 from persistence.commands.nodes import RegisterNode
 from persistence.model.outcomes import NodeChanged
+from tests.support import suggestions
+from tests.support.command_line import omnirelay
 from tests.support.mesh import Mesh, because, new
 from tests.support.mesh_server import MeshServer
 
@@ -17,7 +21,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MeshServer]:
     with MeshServer() as server:
         monkeypatch.setenv("OMNIRELAY_SERVER", server.url)
         monkeypatch.setenv("OMNIRELAY_ACTOR", "ops")
+        suggestions.PRINTED.clear()
         yield server
+        _run_what_was_suggested()
+
+
+def _run_what_was_suggested() -> None:
+    """Each command that was printed to be typed next, verbatim. What was done since may stand in its way; but it is
+    neither wrong usage nor a defect. Those that wait or follow are only checked to be complete."""
+    for command in list(dict.fromkeys(suggestions.PRINTED)):
+        words = shlex.split(command)
+        waits = "--pause" in words or "watch" in words or ("evacuate" in words and "--no-wait" not in words)
+        if not waits:
+            answer = omnirelay(*words)
+            decided = answer.exit in (Exit.OK, Exit.NO, Exit.REFUSED, Exit.NOT_FOUND)
+            assert decided or answer.err.startswith("Refused: "), (command, answer)
 
 
 @pytest.fixture

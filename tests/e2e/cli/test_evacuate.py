@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 
@@ -128,6 +129,16 @@ def test_it_waits_for_the_end_of_a_freeze_and_goes_on_when_it_is_thawed(placed: 
     assert refusals() == 0
 
 
+def test_a_window_that_is_full_is_named_with_the_time_when_there_is_room(placed: MeshServer) -> None:
+    placed.run(placed.mesh.configure("orders", policy=NamespacePolicy(window_moves=2), expected=1))
+    ended = evacuate("node-1", "--no-wait")
+    assert ended.exit == Exit.REFUSED
+    assert ": 2 of 30 moves made, " in ended.out
+    assert "WINDOW_BUDGET of orders: " in ended.err
+    assert re.search(r"^  orders has room for the next move at 20\S+Z\.$", ended.err, re.MULTILINE)
+    assert refusals() == 0
+
+
 def test_shards_of_a_node_that_is_down_are_moved_during_a_freeze(placed: MeshServer) -> None:
     assert omnirelay("mesh", "freeze", "orders", "--until", "2h", "--reason", "tonight").exit == Exit.OK
     answer = evacuate("node-1", "--down")
@@ -191,6 +202,13 @@ def test_a_plan_that_was_rejected_ends_it(strict: MeshServer) -> None:
     assert answer.exit == Exit.REFUSED
     assert "is REJECTED already, by bob" in answer.err
     assert set(owners(strict).values()) == {"node-1"}
+
+
+def test_what_force_does_not_go_past_is_not_waited_for(strict: MeshServer) -> None:
+    answer = evacuate("node-1", "--force-reason", "it burns")
+    assert (answer.exit, set(owners(strict).values())) == (Exit.REFUSED, {"node-1"})
+    assert "APPROVAL_REQUIRED of orders: not approved" in answer.err
+    assert refusals() == 1
 
 
 def test_what_had_to_stay_is_listed(placed: MeshServer) -> None:

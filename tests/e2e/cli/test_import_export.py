@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from graph.cli import errors as api_module
 from graph.cli.errors import Exit
 from persistence.commands.command import Command
 from persistence.model.outcomes import Outcome
+from persistence.model.policy import NamespacePolicy
 from persistence.model.records import Shard
 from persistence.service.executor import CommandExecutor
 from tests.support.command_line import Answer, omnirelay
@@ -215,6 +217,20 @@ def test_a_conflict_stops_says_how_far_it_got_and_is_mended_by_running_it_again(
     assert lines[2].startswith("Run the same command again to go on")
     document = bring_in(file, "--batch-size", 10, "--json").document
     assert (document["created"], document["updated"], document["equal"]) == (14, 1, 10)
+
+
+def test_an_import_that_is_larger_than_the_budget_says_in_which_batches_it_fits(server: MeshServer, file: Path) -> None:
+    server.run(server.mesh.configure("orders", policy=NamespacePolicy(move_budget_percent=10)))
+    file.write_text(slots(25))
+    assert bring_in(file).exit == Exit.OK
+    file.write_text(slots(25, "node-b"))
+    refused = bring_in(file)
+    assert refused.exit == Exit.REFUSED
+    assert "Run the same command again" not in refused.err
+    smaller = next(line for line in refused.err.splitlines() if line.startswith("  omnirelay "))
+    assert " --batch-size 3 " in smaller
+    assert omnirelay(*shlex.split(smaller)[1:]).exit == Exit.OK
+    assert set(owners(server).values()) == {"node-b"}
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before a batch is made", "before its answer arrives"])

@@ -237,3 +237,23 @@ def test_watch_says_why_a_shard_was_moved(placed: MeshServer) -> None:
     line = omnirelay("mesh", "shards", "watch", "--after", cursor, "--limit", 1).out
     assert "  (OWNER_DRAINING, 100 %)  " in line
     assert placed.url
+
+
+@pytest.mark.usefixtures("placed")
+def test_a_narrowed_plan_that_is_stale_is_planned_anew_as_narrow() -> None:
+    omnirelay("mesh", "nodes", "drain", "node-1", "--reason", "maintenance")
+    narrowed = plan("--vacate", "node-1", "--only", "owner_draining", "--json")
+    omnirelay("mesh", "nodes", "set", "node-2", "--expected-version", 1, "--status", "down", "--reason", "broken")
+    answer = apply("-", stdin=narrowed.out.encode())
+    again = answer.err.splitlines()[-1]
+    assert "rebalance plan --namespace orders --vacate node-1 --only OWNER_DRAINING --reason" in again
+    assert omnirelay(*shlex.split(again)[1:]).out.startswith("Only shards of node-1, only for OWNER_DRAINING: ")
+
+
+@pytest.mark.usefixtures("placed")
+def test_a_rollback_that_is_stale_is_planned_anew_as_one(placed: MeshServer) -> None:
+    apply("-", "--ticket", "CHG-1", stdin=plan("--json").out.encode())
+    back = omnirelay("mesh", "rebalance", "rollback", "--of-ticket", "CHG-1", "--reason", "slow", "--json")
+    move(placed, json.loads(back.out)["moves"][0]["shard_id"], "node-9")
+    answer = apply("-", stdin=back.out.encode())
+    assert "  omnirelay mesh rebalance rollback --of-ticket CHG-1 --reason" in answer.err.splitlines()[-1]

@@ -98,7 +98,7 @@ def test_a_shard_that_is_not_there_is_not_found(orders: MeshServer) -> None:
         (["--expected-version", 1, "--capacity", "-1"], "must be 0 or more"),
         (["--expected-version", 1, "--status", "gone"], "'gone' is not one of"),
         (["--expected-version", 1, "--owner", "two words"], "'two words' is not an identifier"),
-        (["--expected-version", 1, "--owner", "n", "--actor", " "], "change.actor must not be blank"),
+        (["--expected-version", 1, "--owner", "n", "--actor", " "], "--actor must not be blank"),
     ],
 )
 def test_input_that_cannot_be_is_refused_before_anything_is_written(options: list[object], words: str) -> None:
