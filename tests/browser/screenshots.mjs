@@ -24,16 +24,16 @@ try {
     const input = { namespace: "orders", shardId, expectedVersion, ...patch, change: { ...alice, reason: "hot shard" } };
     await server.send("UpdateShard", { input });
   }
+  await server.move("orders", "orders-007", "node-eu-2", "hot shard");
   const change = { actor: "bob", changeTicket: "CHG-2001", reason: "vacate node-eu-1" };
   const { planRebalance } = await server.send("PlanRebalance", { input: { namespaces: ["orders"], change }, details: false });
   const plan = planRebalance.plan?.id ?? "";
-  await server.move("orders", "orders-007", "node-eu-2", "hot shard");
 
   const pictures = {
     mesh: "/?sel=orders/orders-007",
     live: "/live",
     shard: "/shards/orders/orders-007",
-    time: "/time",
+    time: "/time?at=1617",
     plan: `/plans/${plan}`,
     governance: "/governance",
   };
