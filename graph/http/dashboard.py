@@ -5,8 +5,8 @@ there, as before there was a page. Files carry a digest of their content in thei
 and lie there compressed ahead.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from http import HTTPStatus
 from mimetypes import guess_type
 from pathlib import Path, PurePosixPath
@@ -29,7 +29,7 @@ PAGES: Final = (
     "/",
     "/live",
     "/shards",
-    "/shards/{namespace}/{shard_id}",
+    "/shards/{namespace}/{shard_id:path}",
     "/time",
     "/plans",
     "/plans/{plan_id}",
@@ -69,20 +69,18 @@ class _File(NamedTuple):
 
 def dashboard_routes() -> list[BaseRoute]:
     return [
-        *(Route(path, _page_at(path.count("/") - 1)) for path in PAGES),
+        *(Route(path, _page) for path in PAGES),
         Route(f"/{_FOLDER}/{{name}}", _file),
     ]
 
 
-def _page_at(depth: int) -> Callable[[Request], Awaitable[Response]]:
-    """Answers with the page, for addresses so many folders below the root."""
-
-    async def page(request: Request) -> Response:
-        if not read_accept(request).names(HTML):
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        return HTMLResponse(_html(depth), headers=PAGE_HEADERS)
-
-    return page
+async def _page(request: Request) -> Response:
+    if not read_accept(request).names(HTML):
+        raise HTTPException(HTTPStatus.NOT_FOUND, headers={"vary": "accept"})
+    # As it was sent: a slash in a shard's id is %2F, and no folder.
+    sent: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    depth = sent.partition(b"?")[0].count(b"/") - 1 - request.scope.get("root_path", "").count("/")
+    return HTMLResponse(_html(depth), headers=PAGE_HEADERS)
 
 
 async def _file(request: Request) -> Response:
@@ -95,7 +93,7 @@ async def _file(request: Request) -> Response:
     return Response(file.contents[encoding], headers=headers, media_type=file.media_type)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _html(depth: int) -> str:
     """The page for an address so many folders below the root: its own addresses are relative, for a proxy may have put
     the server behind a prefix."""

@@ -29,6 +29,7 @@ _NAMES: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, -]{1,2048}")
 _EXPOSED: Final = ", ".join(
     (
         REQUEST_ID,
+        "content-disposition",
         "etag",
         "retry-after",
         "www-authenticate",

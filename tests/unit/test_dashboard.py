@@ -39,7 +39,7 @@ def gzipped(suffix: str) -> dict[str, int]:
 def test_a_browser_is_sent_the_page_at_every_address_and_finds_its_files_from_there(
     browser: TestClient, path: str
 ) -> None:
-    address = path.format(namespace="orders", shard_id="orders-007", plan_id="ae13")
+    address = path.replace(":path", "").format(namespace="orders", shard_id="orders-007", plan_id="ae13")
     answer = browser.get(address, headers=HTML)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -56,6 +56,10 @@ def test_the_page_has_the_same_files_behind_a_prefix(browser: TestClient) -> Non
     assert {each.startswith("dashboard/") for each in addresses(browser.get("/live", headers=HTML).text)} == {True}
     deep = addresses(browser.get("/shards/orders/orders-007", headers=HTML).text)
     assert {each.startswith("../../dashboard/") for each in deep} == {True}
+    slash = addresses(browser.get("/shards/orders/host%2Fdisk", headers=HTML).text)
+    assert {each.startswith("../../dashboard/") for each in slash} == {True}
+    folders = addresses(browser.get("/shards/orders/host/disk", headers=HTML).text)
+    assert {each.startswith("../../../dashboard/") for each in folders} == {True}
 
 
 def test_a_server_that_knows_its_prefix_sends_the_same_page() -> None:
