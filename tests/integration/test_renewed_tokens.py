@@ -130,7 +130,7 @@ def test_a_change_is_by_the_subject_of_the_token(issuer: Issuer, monkeypatch: py
     other = omnirelay(*command, "--actor", "mallory")
     assert (other.exit, other.err.splitlines()[0]) == (
         Exit.INVALID,
-        "Refused: change.actor must be the token's subject or left out, not 'mallory'.",
+        "Refused: --actor must be the token's subject or left out, not 'mallory'.",
     )
     made = omnirelay(*command, "--json")
     assert made.document["change"]["actor"] == "carol"

@@ -30,7 +30,7 @@ from tests.support.graphql_documents import (
 from tests.support.mesh import Mesh
 
 NUL, SURROGATE, LONG = "a\0b", "a\ud800b", "x" * 129
-MALFORMED = ["", "-x", "a b", "ä", NUL, SURROGATE, LONG, "a/b", "\N{ARABIC-INDIC DIGIT ONE}"]
+MALFORMED = ["", ":x", "a b", "ä", NUL, SURROGATE, LONG, "a,b", "\N{ARABIC-INDIC DIGIT ONE}"]
 SHARD_1 = {"namespace": "billing", "shardId": "1", "ownerNodeId": "node-a"}
 
 
@@ -62,8 +62,6 @@ async def test_a_malformed_identifier_is_refused_by_name(api: Api, bad: str) -> 
         ]
     for name in ("namespace", "shardId", "ownerNodeId", "leaderId", "localityHint"):
         given = one_shard("1", 1, ownerNodeId="node-b", change=BY_ALICE) | {name: bad}
-        if (name, bad) == ("localityHint", "a/b"):
-            continue
         assert list(await refused(api, UPDATE, given)) == [name]
     assert list(await refused(api, CONFIGURE, {"name": bad, "strategy": "ring", "change": BY_ALICE})) == ["name"]
     error = await api.error("query ($it: String!) { shard(namespace: $it, shardId: $it) { version } }", it=bad)
