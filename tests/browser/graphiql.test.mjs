@@ -59,7 +59,14 @@ const until = (page, pattern) =>
     { source: pattern.source },
   );
 
-const select = (page, name) => page.getByRole("tab", { name }).click();
+/** Until the editor has the operation of the tab: what is run before that is the one of the tab before. */
+async function select(page, name) {
+  await page.getByRole("tab", { name }).click();
+  await page.waitForFunction(
+    (wanted) => globalThis.__MONACO.editor.getModels().some((model) => new RegExp(`(query|mutation|subscription) ${wanted}\\b`).test(model.getValue())),
+    name,
+  );
+}
 
 async function leaves(page) {
   assert.deepEqual(page.errors, []);

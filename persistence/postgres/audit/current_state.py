@@ -21,6 +21,7 @@ from persistence.audit.continuity import Key, ShardState
 from persistence.audit.entries import Findings, Table
 from persistence.codec.encoding import digest_term
 from persistence.codec.images import image_of
+from persistence.codec.json_documents import read_policy, write_policy
 from persistence.commands.write_set import configuration_of
 from persistence.model.records import Namespace, Node, Shard
 from persistence.planning.proposal import document_id
@@ -313,6 +314,9 @@ def _differing_configuration(
         return ["name"]
     try:
         recorded = json.loads(details)["current"]
+        if "policy" in recorded:
+            # Rules that came later are at their defaults in one of before.
+            recorded = {**recorded, "policy": write_policy(read_policy(recorded["policy"]))}
         wrong = [name for name, value in recorded.items() if actual.get(name) != value]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ["configuration"]
