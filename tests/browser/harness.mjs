@@ -154,6 +154,8 @@ export class Browser {
 export async function open(page, server, path) {
   await page.goto(server.url + path);
   await live(page);
+  // Pages are files of their own, and come after the bar.
+  await page.waitForSelector("h1", { state: "attached" });
 }
 
 export const live = (page) => page.waitForSelector('.position[data-state="live"]', { timeout: 30_000 });
