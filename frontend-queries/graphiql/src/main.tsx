@@ -30,7 +30,8 @@ const endpoint = location.origin + location.pathname;
 const tabs = JSON.parse(document.getElementById("tabs")?.textContent ?? "[]") as Tab[];
 const overHttp = createGraphiQLFetcher({ url: endpoint });
 
-const fetcher: Fetcher = (request, options) => {
+const fetcher: Fetcher = (given, options) => {
+  const request = { ...given, operationName: ownName(given.query, given.operationName) };
   if (!isSubscription(request.query, request.operationName)) return overHttp(request, options);
   const url = endpoint.replace(/^http/, "ws");
   return {
@@ -39,6 +40,16 @@ const fetcher: Fetcher = (request, options) => {
     }),
   } as ReturnType<Fetcher>;
 };
+
+/** For a moment after another tab was chosen GraphiQL still names the operation of the one before: such a name is none. */
+function ownName(query: string, name: string | null | undefined): string | null {
+  try {
+    const document = parse(query);
+    return name != null && (getOperationAST(document, name) != null || getOperationAST(document) == null) ? name : null;
+  } catch {
+    return name ?? null;
+  }
+}
 
 function isSubscription(query: string, name?: string | null): boolean {
   try {
