@@ -220,9 +220,9 @@ def failure_of(errors: Sequence[Mapping[str, Any]]) -> Failure:
     if exit_code is Exit.POSITION:
         message = f"{first.code}: {message}"
     elif exit_code is Exit.DENIED:
-        # What is forbidden is a field of the API.
+        # What is forbidden is a field of the API, or to force something.
         what, needs, scope = message.partition(" needs a token with the scope ")
-        message = f"Not allowed: {'this' if needs else what}{needs}{scope}."
+        message = f"Not allowed: {'this' if needs and what != 'force' else what}{needs}{scope}."
     elif how_to_find_it:
         message = f"{message[0].upper()}{message[1:]}."
     return Failure(exit_code, message, [*(str(error.get("message")) for error in errors[1:]), *how_to_find_it, *advice])
