@@ -146,6 +146,6 @@ async def test_nothing_grows_with_what_is_sent_again() -> None:
                         await attacked.take(parts)
             gc.collect()
             blocks.append(sys.getallocatedblocks())
-    # Twice as many inputs in each round: a block for each would be twice the count in every one of them. What else is in
+    # Twice as many inputs in each round: a block for each would be twice the count in every one. What else there is in
     # this process allocates now and then.
     assert min(after - before for before, after in pairwise(blocks[1:])) < count // 2, blocks
