@@ -9,7 +9,8 @@ from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 from persistence.model.outcomes import BrokenRule
 from persistence.model.policy import PolicyRule
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.namespaces import NamespacePlacement, place_namespace
+from persistence.planning.namespaces import place_namespace
+from persistence.planning.placement import NamespacePlacement
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.schedule import Order, schedule
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot

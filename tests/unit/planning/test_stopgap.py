@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from persistence.model.records import MoveReason, Namespace, NodeStatus
-from persistence.planning import namespaces as module
+from persistence.planning import stopgap as module
 from persistence.planning.explanation import explain
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import LeaderChange
