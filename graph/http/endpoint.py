@@ -55,9 +55,10 @@ from graph.http.requests import (
     operation_of_url,
     read_accept,
 )
+from graph.http.socket_adapter import SocketAdapter
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.trusted_documents import TrustedDocuments
-from graph.http.websocket import SocketAdapter, TransportHandler
+from graph.http.websocket import TransportHandler
 from graph.logs import log
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager

@@ -26,8 +26,8 @@ from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
 from graph.execution.encoding import MANY_RECORDS, encode_in_slices, encode_json
 from graph.execution.metrics import Metrics
+from graph.execution.operation_plan import Run
 from graph.execution.outcomes import OperationRecord, begin_record, current_record
-from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.execution.workload import Workload
 from graph.http.admission import AdmissionControl, client_of

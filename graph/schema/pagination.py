@@ -16,7 +16,7 @@ from graphql import (
 )
 
 from graph.execution.context import Info
-from graph.execution.prepared import PlannedInfo
+from graph.execution.operation_plan import PlannedInfo
 from graph.execution.records import Edges
 from graph.execution.workload import names_below
 from graph.schema.arguments import require_namespaces

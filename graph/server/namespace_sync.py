@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from graph.settings import NamespaceDeclaration, SettingsError, load_namespaces
+from graph.namespace_declarations import NamespaceDeclaration
+from graph.settings import SettingsError, load_namespaces
 from persistence.codec.json_documents import configuration_differences
 from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace

@@ -25,7 +25,7 @@ from websockets.frames import Close, Opcode
 from websockets.http11 import Response
 
 from graph.close_codes import CloseCode
-from graph.http.websocket import FRAMES, MAX_FIRST_BYTES
+from graph.http.socket_adapter import FRAMES, MAX_FIRST_BYTES
 from graph.server.connections import Connections
 from graph.server.heartbeat import Heartbeat
 from graph.server.websocket_frames import FrameError, FrameReader, frame_of

@@ -23,7 +23,7 @@ from graph.execution.executor import RecordExecutor
 from graph.execution.extension import Execution
 from graph.execution.inputs import NotPrepared
 from graph.execution.metrics import Metrics
-from graph.execution.prepared import Plan
+from graph.execution.operation_plan import Plan
 from graph.execution.services import Services
 from graph.schema.build import MeshSchema
 from tests.support.shared_schema import one_schema

@@ -25,7 +25,7 @@ from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.execution.services import Feed
 from graph.http.app import create_app
-from graph.http.websocket import SocketAdapter
+from graph.http.socket_adapter import SocketAdapter
 from graph.schema.build import build_schema
 from graph.server.websocket_protocol import WebSocketProtocol
 from graph.subscriptions.manager import SubscriptionManager
