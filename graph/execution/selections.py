@@ -4,7 +4,7 @@ resolver gave to what the answer holds for it.
 Which fields a selection comes to, in which order, merged with which others: graphql-core's `collect_fields` finds. The
 functions complete what is right and nothing else: whatever is not (a null that must not be, a leaf of another type, a
 resolver that raises) raises an exception, any, and graphql-core completes the value anew, with errors, their paths, and
-null where it spreads to. Each takes the value and the run, `graph.execution.prepared.Run`.
+null where it spreads to. Each takes the value and the run, `graph.execution.operation_plan.Run`.
 """
 
 import asyncio

@@ -37,7 +37,8 @@ from persistence.model.fields import check_identifiers
 from persistence.model.paging import PageRequest
 from persistence.model.queries import DiffDetail, HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
-from persistence.ports import HistoryReader, Store
+from persistence.ports.readers import HistoryReader
+from persistence.ports.store import Store
 
 
 def _holder(context: Context) -> Callable[[records.ShardDiff], bool]:

@@ -26,7 +26,7 @@ from persistence.codec.cursors import Cursor, CursorKind
 from persistence.model.paging import Page, PageRequest, page_request
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import StreamPosition
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 
 K = TypeVar("K")
 

@@ -21,7 +21,7 @@ from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUnavailable, TransientConflict
 from persistence.model.outcomes import NamespaceConfigured
-from persistence.ports import NamespaceReader
+from persistence.ports.readers import NamespaceReader
 from persistence.service.executor import CommandExecutor
 from strategies.registry import Registry
 

@@ -22,7 +22,7 @@ from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor, TransientConflict
 from persistence.model.records import AsOf, Change, ChangeKind, Compaction
 from persistence.model.stream import StreamHead
-from persistence.ports import Forecast, HistoryCompacted
+from persistence.ports.writes import Forecast, HistoryCompacted
 from persistence.postgres.commit import Relied, commit
 from persistence.postgres.database import Database
 from persistence.postgres.driver import SERVER_SETTINGS

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from persistence.ports import BulkStore, Store
+from persistence.ports.store import BulkStore, Store
 from persistence.postgres.database import Database, Fence
 from persistence.postgres.engine import COMMAND_SECONDS, create_engine, pool_state, sessions
 from persistence.postgres.group_commit import change_group

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from persistence.model.records import Shard, ShardKey, StreamPosition
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 from persistence.replica.sorted_table import SortedTable
 
 

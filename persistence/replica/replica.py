@@ -17,7 +17,8 @@ from persistence.errors import StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
 from persistence.model.records import UNMARKED, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import ChangedShard, OmittedRange
-from persistence.ports import ShardReader, Stamped, Watcher
+from persistence.ports.feed import Watcher
+from persistence.ports.readers import ShardReader, Stamped
 from persistence.replica.loading import Full, SameHistory, load
 from persistence.replica.pending import Backlog, Expectations, Lag
 from persistence.replica.sorted_table import SortedTable, StagedDiffs

@@ -12,7 +12,7 @@ from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardDiff, ShardKey, ShardStatus
 from persistence.model.stream import ChangedShard
-from persistence.ports import ShardCount, capacity_units
+from persistence.ports.readers import ShardCount, capacity_units
 from persistence.shard_table import ShardTable
 
 BYTES_A_SHARD: Final = 1_000

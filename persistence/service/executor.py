@@ -38,7 +38,7 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.offload import offload
-from persistence.ports import ChangeGroupFactory, Refusals, UnitOfWork, UnitOfWorkFactory
+from persistence.ports.writes import ChangeGroupFactory, Refusals, UnitOfWork, UnitOfWorkFactory
 from persistence.service import stale_plans
 from persistence.service.group_commit import GroupCommit
 from persistence.service.statistics import CommitStatistics

@@ -25,7 +25,7 @@ from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
 from persistence.model.records import ShardKey
-from persistence.ports import ChangeGroup, ChangeGroupFactory
+from persistence.ports.writes import ChangeGroup, ChangeGroupFactory
 from persistence.service.statistics import CommitStatistics
 from persistence.tracing import NO_TRACING, Parent, Tracer
 from strategies.registry import Registry

@@ -18,7 +18,7 @@ from persistence.model.outcomes import IdempotencyKeyReused, NotFound, VersionCo
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import ChangeKind, Refusal
-from persistence.ports import Refusals
+from persistence.ports.writes import Refusals
 from persistence.service.executor import CommandExecutor
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, new, patch
 from tests.support.planned_mesh import PlannedMesh

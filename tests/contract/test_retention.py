@@ -16,7 +16,7 @@ from persistence.model.outcomes import ShardsChanged, VersionConflict
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import EVERY_SHARD, HistoryOrder, ShardHistoryFilter
 from persistence.model.records import AsOf, ChangeKind, DiffKind, ShardDiff, ShardKey
-from persistence.ports import Forecast
+from persistence.ports.writes import Forecast
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, as_it_is, because, everything, new, patch
 from tests.support.model import row_digest, verified_links

@@ -13,7 +13,7 @@ import migrations
 from persistence.errors import EpochMismatch
 from persistence.feed.live import live_feed
 from persistence.model.records import StreamPosition
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.audit.verify import verify
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store

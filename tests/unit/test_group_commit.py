@@ -20,7 +20,7 @@ from persistence.handlers.dispatch import decide
 from persistence.model.outcomes import Committed, NotFound, Outcome, ShardsChanged
 from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import ShardKey
-from persistence.ports import ChangeGroup
+from persistence.ports.writes import ChangeGroup
 from persistence.service.group_commit import LARGEST_CHANGE, MOST_CHANGES, MOST_SHARDS, GroupCommit
 from strategies.registry import Registry
 from tests.reference.store import memory_store

@@ -39,7 +39,7 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.ports import ShardAt, Stamped
+from persistence.ports.readers import ShardAt, Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.diff_rows import HeldRows, columns_of_change, columns_of_row, row_class
 from persistence.postgres.engine import translated

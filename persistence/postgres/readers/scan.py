@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.drafts import POOLED, new_shards, pooled
 from persistence.model.records import Pin, Shard, ShardKey, ShardStatus, StreamPosition
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 from persistence.postgres.engine import translated
 from persistence.postgres.rows import SHARD
 from persistence.postgres.stream import read_head

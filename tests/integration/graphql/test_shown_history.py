@@ -10,7 +10,7 @@ import pytest
 from graphql import GraphQLObjectType, get_named_type, is_leaf_type
 
 from persistence.commands.shards import PinRequest
-from persistence.ports import Store
+from persistence.ports.store import Store
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.mesh import SEARCH, because, patch
 from tests.support.planned_mesh import PlannedMesh

@@ -18,7 +18,7 @@ from persistence.model.outcomes import Committed, PlanApplied
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ShardDiff
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica, ReplicaLimits
 from persistence.replica.sorted_table import SortedTable
