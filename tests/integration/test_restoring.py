@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 
 import migrations
+from graph.embedded_postgres.server import find_binaries
 from persistence.errors import EpochMismatch
 from persistence.feed.live import live_feed
 from persistence.model.records import StreamPosition
@@ -23,7 +25,6 @@ from tests.support.databases import Databases
 from tests.support.mesh import because
 from tests.support.partitions import partitions_of, repartition
 from tests.support.planned_mesh import PlannedMesh
-from tests.support.postgres_programs import postgres_program
 
 SPAN: Final = 20
 """Revisions in a partition, so that the history of these tests has several."""
@@ -197,3 +198,12 @@ async def test_nor_is_it_under_a_running_store(told: str, tmp_path: Path) -> Non
         await fill_a_partition(store)
     assert await one(told, "SELECT timeline FROM stream_head") == 1
     await is_whole(told, before)
+
+
+async def postgres_program(name: str, *arguments: object) -> None:
+    """One of the embedded server's; it must end with exit code 0 and print no warning."""
+    program = await asyncio.create_subprocess_exec(
+        find_binaries() / name, *map(str, arguments), stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, complaints = await program.communicate()
+    assert (program.returncode, complaints) == (0, b""), complaints.decode()
