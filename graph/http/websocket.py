@@ -27,7 +27,7 @@ from strawberry.types import ExecutionResult
 from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
-from graph.execution.budgets import Charge, CostControl, CostExceeded, asks_for_cost
+from graph.execution.budgets import Charge, CostControl, CostExceeded, requests_cost
 from graph.execution.context import Context
 from graph.execution.documents import Document
 from graph.execution.encoding import encode_json
@@ -84,7 +84,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         super().__init__(view, *args, **kwargs)
         self._endpoint: Endpoint = view
         self._begun: set[Operation[Context, None]] = set()
-        self._asking_cost: set[str] = set()
+        self._showing_cost: set[str] = set()
         """Ids of operations that have not begun, and whose answers are to hold what they cost."""
         self._charges: dict[Operation[Context, None], Charge] = {}
 
@@ -141,7 +141,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def cleanup_operation(self, operation_id: str) -> None:
         """The client has completed it, or left. A mutation that has begun is finished, and nothing of it is sent."""
         operation = self.operations.get(operation_id)
-        self._asking_cost.discard(operation_id)
+        self._showing_cost.discard(operation_id)
         if operation is not None and operation in self._begun:
             operation.completed = True
             del self.operations[operation_id]
@@ -167,8 +167,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             except Overloaded as overloaded:
                 error = _overloaded(overloaded)
             else:
-                if asks_for_cost(payload.get("extensions")):
-                    self._asking_cost.add(message["id"])
+                if requests_cost(payload.get("extensions")):
+                    self._showing_cost.add(message["id"])
                 await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
                 return
         self._endpoint.metrics.errors.labels(error.extensions["code"]).inc()  # type: ignore[index]  # it is coded
@@ -221,8 +221,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         """Its document, once what it costs was taken from its caller's budget, and how much that was; null if it was
         answered with why not."""
         client = client_of(self.context.principal, self.websocket.ws.scope)
-        asks = operation.id in self._asking_cost
-        self._asking_cost.discard(operation.id)
+        shows_cost = operation.id in self._showing_cost
+        self._showing_cost.discard(operation.id)
         try:
             document, charge = await self._endpoint.costs.admit(
                 operation.query, operation.operation_name, operation.variables, self.context.principal, client
@@ -234,7 +234,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         else:
             if document.failure is None or not operation.query:  # which has a code of its own
                 record.cost = None if charge is None else charge.requested
-                if charge is not None and asks:
+                if charge is not None and shows_cost:
                     self._charges[operation] = charge
                 return document, 0 if charge is None else charge.taken
             self._endpoint.schema.unreadable()
@@ -317,7 +317,7 @@ async def _with_cost(results: AsyncIterator[Any], charge: Charge) -> AsyncGenera
     """The results of an operation, with what it cost."""
     async for result in results:
         if isinstance(result, ExecutionResult):
-            charge.told(result, asked=True)
+            charge.attach(result, requested=True)
         yield result
 
 

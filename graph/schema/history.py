@@ -99,8 +99,8 @@ class ShardHistoryFilter:
         default=None,
         description="By which the shard came from one owner to another; or, if false, by which it did not.",
     )
-    since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
-    until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
+    since: datetime | None = strawberry.field(default=None, description="Committed at this time or later.")
+    until: datetime | None = strawberry.field(default=None, description="Committed before this time.")
 
     def query(self) -> queries.ShardHistoryFilter:
         """Raises InvalidArgument naming `filter.` and the field."""

@@ -52,11 +52,11 @@ class RebalancePlan:
     moves_made: int = strawberry.field(description="How many of its moves were made: the first ones, in their order.")
     expires_at: datetime = strawberry.field(description="From when on it cannot be begun any more.")
     created: Change = strawberry.field(description="Who proposed it (last, if more than once), when and why.")
-    approved: Change | None = strawberry.field(description="Who approved it; null if nobody has since.")
+    approved: Change | None = strawberry.field(description="Who approved it; null while it is not approved.")
     latest: Change = strawberry.field(
         description="The change that brought it where it is. If it is SUPERSEDED, that decided for the newer plan."
     )
-    applied: Change | None = strawberry.field(description="Who made the last of its moves; null if nobody has.")
+    applied: Change | None = strawberry.field(description="Who made the last of its moves; null until it is made.")
     changes = strawberry.field(
         resolver=changes_of_plan,
         graphql_type=ChangeConnection,
@@ -66,7 +66,7 @@ class RebalancePlan:
         resolver=proposals.proposal,
         metadata=costs(PROPOSAL),
         graphql_type=RebalanceProposal,
-        description="What it says to do. Read only when selected: it may hold ten thousand moves.",
+        description="What it proposes. Read only when selected: it may hold ten thousand moves.",
     )
 
 

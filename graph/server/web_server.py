@@ -87,7 +87,7 @@ class WebServer(uvicorn.Server):
         """Until clients have left, for as long as an idle connection is kept, or a stopping server may take.
 
         A connection that is closed while a request is on its way to it fails that request. So the next response on
-        each says that it is the last, and an idle one is closed when it would have been anyway.
+        each has `Connection: close`, and an idle one is closed when it would have been anyway.
         """
         if self._adopting:
             await asyncio.wait(self._adopting)

@@ -464,7 +464,7 @@ class WebSocketProtocol(asyncio.Protocol):
     # Pings.
 
     def beat(self) -> None:
-        """It is `beats_at`: ask for a sign of life, unless the answer to the last ping is still awaited."""
+        """It is `beats_at`: send a ping, unless the answer to the last one is still awaited."""
         if self._state is not _State.OPEN or self._transport.is_closing():
             return
         if self._ping is not None:
@@ -509,7 +509,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.stop_keepalive()
 
     def _end(self, code: int, reason: str = "") -> None:
-        """The application is told once."""
+        """The application gets one event of it."""
         if self._ended is None:
             self._ended = {"type": "websocket.disconnect", "code": int(code), "reason": reason}
             self._wake()

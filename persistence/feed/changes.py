@@ -31,7 +31,7 @@ HELD: Final = 1_000
 
 
 class HeadFeed(Protocol):
-    """What hears of changes."""
+    """What this process has received of changes."""
 
     @property
     def newest(self) -> NewestChange: ...

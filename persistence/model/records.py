@@ -113,7 +113,7 @@ class MoveReason(StrEnum):
 INVOLUNTARY: Final = frozenset(
     {MoveReason.OWNER_REMOVED, MoveReason.OWNER_DOWN, MoveReason.LEADER_REMOVED, MoveReason.LEADER_DOWN}
 )
-"""Of moves that nobody chose: their shards have no working owner, or no working leader. Others can wait.
+"""Of involuntary moves: their shards have no working owner, or no working leader. Others can wait.
 
 The distinction is that of Kubernetes: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/.
 """

@@ -72,7 +72,7 @@ def _led(
     """Where no node may own the shards: those that stay are led by others than nodes that are to be vacated. Null if
     all are.
 
-    A selector that matches none is no wish for shards without leaders.
+    A selector that matches none does not mean that shards are to be without leaders.
     """
     unfit = unfit_to_lead(shards, nodes, None)
     led = (led_elsewhere(namespace, shard, unfit, scope) for shard in shards)

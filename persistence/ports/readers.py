@@ -90,8 +90,8 @@ class ShardReader(Protocol):
         ...
 
     def holder(self) -> Callable[[Shard], bool]:
-        """What knows, until something is awaited, whether this very object is in memory, and is what is read until the
-        shard changes."""
+        """Whether this very object is in memory, and is what is read until the shard changes; valid until something is
+        awaited."""
         ...
 
 

@@ -162,7 +162,7 @@ async def _alone(session: AsyncSession) -> AsyncIterator[None]:
     compaction that follows at once. One that fails leaves that to the server.
     """
     if not (await session.execute(text(f"SELECT pg_try_advisory_lock({_COMPACTING})"))).scalar_one():
-        raise TransientConflict("history is being compacted by somebody else; run this again when that is done")
+        raise TransientConflict("another compaction of history is running; run this again when it is done")
     yield
     await session.execute(text(f"SELECT pg_advisory_unlock({_COMPACTING})"))
 

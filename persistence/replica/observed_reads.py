@@ -1,4 +1,4 @@
-"""What an answer was read from, so that it can be told later whether the same would be read again."""
+"""What an answer was read from, to decide later whether the same would be read again."""
 
 from __future__ import annotations
 

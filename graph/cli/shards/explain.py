@@ -30,7 +30,7 @@ _CANDIDATES: Final = (
 @all_option
 @server_options
 def explain_shard(*, namespace: str, shard: str, everything: bool, server: Address, as_json: bool) -> None:
-    """Say why a shard is where it is, where its strategy wants it, and what the next plan does about that.
+    """Say why a shard is where it is, where its strategy places it, and what the next plan does about that.
 
     With --json one document: the explanation, with every node and its rank or what speaks against it.
     """
