@@ -71,7 +71,7 @@ class Scripted:
         finally:
             self.watchers.remove(watcher)
 
-    async def tell(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
+    async def deliver(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
         """And let those that wait for it go on."""
         self.position = at(omitted.last if omitted else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:
