@@ -4,6 +4,10 @@ Not uvicorn's protocol, nor what websockets has after the handshake, for three r
 docs/decisions/0048-before-a-token-is-known.md: they hold 25 kB for a socket that is idle, they parse all that one
 read has brought before any other connection has its turn, and their limit of a message is the same before and after a
 token is known. https://www.rfc-editor.org/rfc/rfc6455
+
+One class, longer than others: frames, application, pings and the end of a socket change one state, and hold it in slots
+of one object, of which there are thousands. What has no state of it is in files of its own: the request before
+(`websocket_handshake`), the frames (`websocket_frames`), when pings are due (`heartbeat`).
 """
 
 from __future__ import annotations

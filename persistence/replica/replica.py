@@ -1,6 +1,9 @@
 """The replica of one process: loaded from the database slice by slice, kept up to date by the feed, and read from.
 
 Until it is loaded, and again after the stream was replaced, it serves nothing and the database serves everything.
+
+One class, longer than others: table, position, backlog and expectations change together between two awaits. How each of
+them works is in `sorted_table`, `loading` and `pending`.
 """
 
 from __future__ import annotations
