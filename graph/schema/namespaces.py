@@ -190,10 +190,7 @@ class Namespace:
         description="Counts the changes of its configuration, from 1. The `expectedVersion` of configureNamespace."
     )
     digest: str = strawberry.field(
-        description=(
-            "32 hex digits over every shard's id, version and checksum: "
-            "equal digests are equal tables."
-        )
+        description=("32 hex digits over every shard's id, version and checksum: equal digests are equal tables.")
     )
     shard_count: int = strawberry.field(description="How many shards it has.")
     revision: Revision = strawberry.field(description="The revision of the last change to one of its shards.")

@@ -78,7 +78,7 @@ class Node:
     loads = strawberry.field(
         resolver=node_loads,
         graphql_type=list[NamespaceLoad],
-        description="What it owns of each namespace, as of the newest revision this server has received, and what it might.",
+        description="What it owns of each namespace, as of the newest revision received, and what it might.",
         metadata={**costs(LOADS), TOGETHER: True},
     )
     last_change = strawberry.field(

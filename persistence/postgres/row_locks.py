@@ -38,9 +38,9 @@ _LOOKS: Final = 1_000
 
 # In SQL, because each row has to be tried in the one statement whose end gives up what it got. A row is locked where it
 # is there and was skipped. Nothing is written, so that no standby has to have it: its commit must not wait for one
-# with these locks held. `shard_id` is empty for a namespace. The multixact of several that share a lock is of no session
-# transaction, and has no holder here. There is a row for the look itself, where none is locked: its transaction is the
-# mark that it leaves on what it got.
+# with these locks held. `shard_id` is empty for a namespace. The multixact of several that share a lock is no
+# session's transaction, and has no holder here. There is a row for the look itself, where none is locked: its
+# transaction is the mark that it leaves on what it got.
 _LOCKED: Final = """
     WITH key AS MATERIALIZED (
         SELECT DISTINCT namespace, shard_id FROM set_config('synchronous_commit', 'off', true),
@@ -95,7 +95,8 @@ class _Waiting:
 
 
 class RowLocks:
-    """The rows that other sessions have locked, as far as this process has seen. `connect` opens the connection that looks.
+    """The rows that other sessions have locked, as far as this process has seen. `connect` opens the connection that
+    looks.
 
     A namespace stands here as a shard without an id.
     """

@@ -94,9 +94,7 @@ class _Waiting:
         elif self.sent:
             self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
         elif self.begun:
-            self.resolve(
-                StoreUnavailable(f"the database did not answer a change's statement in {ANSWER_SECONDS:g} s")
-            )
+            self.resolve(StoreUnavailable(f"the database did not answer a change's statement in {ANSWER_SECONDS:g} s"))
         else:
             self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 

@@ -455,7 +455,7 @@ export const text = {
     blockers: (value: number) => `${plural(value, "shard or namespace", "shards or namespaces")} would have to stay`,
     accept: "Drain it nevertheless",
     noDrainNode: (node: string) => `There is no node ${node}.`,
-    rebalanceLead: (value: number, of: number, percent: string) => (value === 0 ? "Every shard is where its strategy places it." : `A plan made now moves ${count(value)} of ${shards(of)} (${percent} %).`),
+    rebalanceLead: (value: number, of: number, percent: string) => (value === 0 ? "Every shard is where its strategy wants it." : `A plan made now moves ${count(value)} of ${shards(of)} (${percent} %).`),
     drainDeed: (node: string, value: number) => (value > 0 ? `Drain ${node} and plan ${plural(value, "move")}` : `Drain ${node}`),
     planDeed: (value: number) => `Propose ${plural(value, "move")}`,
     planning: "Reckoning what would move",

@@ -43,7 +43,7 @@ def check(
 
     Tickets present and of the form asked for, plans approved by somebody else, moves within budgets, windows and
     freezes; and each shard where its strategy has it, unless a pin or a person decided otherwise. What was forced is
-    listed separately, and so are shards that no plan has moved yet to where they belong since nodes or parameters changed.
+    listed apart, and so are shards that no plan has moved yet to where they belong since nodes or parameters changed.
     Exit with 1 if a rule was broken. --json writes one document.
     """
     from graph.server.composition import audit_unless_namespace, check_audit  # noqa: PLC0415 - clients need not load it
