@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from graph.server.connections import WireLimits, connections_of
 from graph.server.descriptors import backlog
 from graph.server.http_protocol import HttpProtocol
+from graph.server.repeated_heads import RepeatedHeads
 from graph.server.websocket_protocol import WebSocketProtocol
 from graph.settings import Settings
 
@@ -30,7 +31,9 @@ class WebServer(uvicorn.Server):
 
     def __init__(self, app: Starlette, settings: Settings, announce: Callable[[], None]) -> None:
         connections = connections_of(settings)
-        http = HttpProtocol.within(WireLimits(send_seconds=settings.send_timeout_seconds), connections)
+        kept = app.state.kept_answers
+        repeated = None if kept is None else RepeatedHeads(kept)
+        http = HttpProtocol.within(WireLimits(send_seconds=settings.send_timeout_seconds), connections, repeated)
         super().__init__(
             uvicorn.Config(
                 app,

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from persistence.errors import StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
-from persistence.model.records import UNMARKED, ShardDiff, ShardKey, StreamPosition
+from persistence.model.records import UNMARKED, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import ChangedShard, OmittedRange
 from persistence.ports.feed import Watcher
 from persistence.ports.readers import ShardReader, Stamped
@@ -111,6 +111,16 @@ class Replica:
         if self._expects and self._expected.of_shard(key):
             return None
         return self._fresh()
+
+    def shows(self, shard: Shard) -> bool:
+        """Whether a lookup of this shard would be answered from memory, with this very object."""
+        position, table = self._position, self._table
+        if self._backlog.items or self._expected.newest > position.revision:
+            found = self.table_with(shard.key)
+            return found is not None and found.value.holds(shard)
+        if table is None or position.revision < self._complete_from:
+            return False
+        return table.holds(shard) and self._feed.fresh
 
     def table_with_all(self, keys: Collection[ShardKey]) -> Stamped[SortedTable] | None:
         """As `table_with`, for several shards at one position."""
