@@ -18,7 +18,8 @@ _CHUNK: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`hold_seconds`: how long a client that does not read stays. `source`: the address to connect from; null for any."""
+    """`hold_seconds`: how long a client that does not read stays. `source`: the address to connect from, null for
+    any."""
 
     host: str
     port: int
@@ -59,9 +60,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(target: Target) -> AsyncIterator[Connection]:
-    reader, writer = await asyncio.open_connection(
-        target.host, target.port, limit=2**20, local_addr=target.local
-    )
+    reader, writer = await asyncio.open_connection(target.host, target.port, limit=2**20, local_addr=target.local)
     try:
         yield Connection(reader, writer)
     finally:
