@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
+import numpy as np
+
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.anti_affinity import Separated, room_beside, separate
 from persistence.planning.proposal import LeaderChange, Move, Violation
@@ -84,7 +86,7 @@ def place_namespace(
 
     Shards outside `scope` stay, and take the room that they take. `threshold` is for strategies that keep owners.
     """
-    if scope.vacate and not any({shard.owner_node_id, shard.leader_id} & scope.vacated for shard in shards):
+    if not scope.is_everything and not _is_concerned(shards, nodes, scope):
         return NamespacePlacement(namespace, shards, None, (), (), ())
     active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
     if problem := _configuration_problem(namespace, strategies):
@@ -98,6 +100,26 @@ def place_namespace(
         return _stopgap(namespace, shards, nodes, strategies, scope, str(reason)) or _nothing_placed(
             namespace, shards, str(reason)
         )
+
+
+def _is_concerned(shards: Sequence[PlacedShard], nodes: Mapping[str, Node], scope: PlanScope) -> bool:
+    """Whether a shard may be moved, or be led by another, as far as that is known without placing any: what is on nodes
+    that are not to be vacated may have to go elsewhere for any of the other reasons."""
+    by_status = {*_VACATED.values(), *_UNLED.values()}
+    by_placement = not scope.only_reasons or not by_status.issuperset(scope.only_reasons)
+    known: dict[tuple[str, bool], bool] = {}
+
+    def concerns(node_id: str, reasons: Mapping[NodeStatus, MoveReason]) -> bool:
+        key = node_id, reasons is _UNLED
+        if key not in known:
+            reason = reasons.get(_status(nodes.get(node_id)))
+            known[key] = scope.vacates(node_id) and (by_placement if reason is None else scope.allows(reason))
+        return known[key]
+
+    return any(
+        concerns(shard.owner_node_id, _VACATED) or (shard.leader_id is not None and concerns(shard.leader_id, _UNLED))
+        for shard in shards
+    )
 
 
 def _placed(
@@ -243,8 +265,8 @@ def _vacated(
 ) -> NamespacePlacement | None:
     """Raises PlacementFailed."""
     staying = set(range(len(shards))) - homeless.keys()
-    separated = _separated(placer, namespace, shards, homeless, staying)
     batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
+    separated = _separated(placer, namespace, shards, batch, homeless, staying)
     found = owners_beside(placer, shards, batch, staying, separated, partly=True)
     node_ids = [node.node_id for node in placer.nodes]
     homes = {position: node_ids[owner] for position, owner in found.items() if owner != NOWHERE}
@@ -287,6 +309,7 @@ def _separated(
     placer: Placer,
     namespace: Namespace,
     shards: Sequence[PlacedShard],
+    batch: model.Shards,
     homeless: Collection[int],
     staying: Collection[int],
 ) -> Separated:
@@ -295,8 +318,9 @@ def _separated(
     if not grouped:
         return Separated()
     first = [shard.owner_node_id for shard in shards]
-    for position in grouped:
-        first[position] = placer.rank(namespace.name, strategy_shard(shards[position]))[0]
+    choices = placer.first_choices(model.taken(batch, np.array(grouped, np.intp)))
+    for position, choice in zip(grouped, choices.tolist(), strict=True):
+        first[position] = placer.nodes[choice].node_id
     separated = separate(namespace.name, shards, first, staying, placer)
     targets: dict[int, str] = {}
     room = room_beside(shards, staying, placer)
