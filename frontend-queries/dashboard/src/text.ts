@@ -391,7 +391,7 @@ export const text = {
       EXPIRED: "It was not begun in time. Make a new one.",
       SUPERSEDED: "A newer plan took its place, decided",
       APPLIED: "All of its moves were made, the last",
-      NOTHING_TO_DO: "It has no moves: there is nothing to decide on.",
+      NOTHING_TO_DO: "It found nothing to move, planned",
     },
     checking: "Looking for what stands in the way",
     leftAsIs: "What it does not put right",
