@@ -223,8 +223,8 @@ class NamespaceReader(Protocol):
 
     async def page_as_of(self, page: PageRequest[str], as_of: AsOf) -> Page[Namespace]:
         """As they were configured, without what follows from shards: `digest`, `shard_count`, `revision` and
-        `updated_at` mean nothing. Raises FutureCursor, Compacted, and InvalidArgument for a moment after which they were
-        configured too often to find out."""
+        `updated_at` mean nothing. Raises FutureCursor, Compacted, and InvalidArgument for a moment after which they
+        were configured too often to find out."""
         ...
 
     async def exists(self, name: str) -> bool:

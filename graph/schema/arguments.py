@@ -19,6 +19,7 @@ from persistence.model.records import MAX_COUNTER
 
 NamespaceName: TypeAlias = Annotated[str, strawberry.argument(description="The namespace.")]
 
+
 @strawberry.input(one_of=True, description="A moment of the past: exactly one of its fields.")
 class AsOf:
     revision: Revision | None = strawberry.field(

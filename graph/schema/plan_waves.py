@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import strawberry
 
@@ -51,7 +51,7 @@ async def upcoming_waves(
     max_moves: Annotated[
         int | None,
         strawberry.argument(
-            description=f"As of `applyPlan`: no wave has more moves than that, 1 to {MAX_MOVES:,}, which is the default."
+            description=f"As of `applyPlan`: no wave has more moves, 1 to {MAX_MOVES:,}, which is the default."
         ),
     ] = None,
     first: Annotated[
@@ -87,7 +87,7 @@ async def _namespaces(services: Services, names: Sequence[str]) -> Sequence[Name
     """Those of them that there are: by as many statements as names, or as pages of all."""
     reader = services.store.namespaces
     if len(names) <= _FEW:
-        return [found for name in names if (found := await reader.get(name)) is not None]
+        return [each for name in names if (each := await reader.get(name)) is not None]
     wanted, found = set(names), list[Namespace]()
     page: PageRequest[str] = PageRequest(MAX_PAGE)
     while True:
@@ -98,12 +98,10 @@ async def _namespaces(services: Services, names: Sequence[str]) -> Sequence[Name
         page = PageRequest(MAX_PAGE, after=read.items[-1].name)
 
 
-Limits = Mapping[str, ChangeLimit]
+Limits: TypeAlias = Mapping[str, ChangeLimit]
 
 
-async def _limits(
-    services: Services, namespaces: Sequence[Namespace], next_names: set[str]
-) -> tuple[Limits, Limits]:
+async def _limits(services: Services, namespaces: Sequence[Namespace], next_names: set[str]) -> tuple[Limits, Limits]:
     """What the next wave may move, after what the windows have seen, and what those after it may, each in a window of
     its own."""
     now, later = dict[str, ChangeLimit](), dict[str, ChangeLimit]()

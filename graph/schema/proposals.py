@@ -246,8 +246,9 @@ def flows(
         if move.changes_owner and namespace in {None, move.namespace}
     )
     largest = sorted(counts.items(), key=lambda flow: (-flow[1], flow[0]))[:MAX_FLOWS]
-    ends = isinstance(parent, Proposal) and (selects(info, "fromLoad") or selects(info, "toLoad"))
-    of_node = {load.node_id: load for load in loads_with_peaks(parent)} if ends else {}
+    of_node: dict[str, proposal_records.NodeLoad] = {}
+    if isinstance(parent, Proposal) and (selects(info, "fromLoad") or selects(info, "toLoad")):
+        of_node = {load.node_id: load for load in loads_with_peaks(parent)}
     return [CountedFlow(*nodes, count, *map(of_node.get, nodes)) for nodes, count in largest]
 
 

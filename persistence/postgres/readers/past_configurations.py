@@ -1,8 +1,8 @@
 """Nodes and namespaces as they stood at a moment of the past: from the changes that configured them, none of which a
 compaction removes.
 
-A node's newest change up to then is one probe of an index. Changes of namespaces have no index of their own: those after
-the moment are walked, at most `WALKED` of them, and the first one of each namespace has what it was before.
+A node's newest change up to then is one probe of an index. Changes of namespaces have no index of their own: those
+after the moment are walked, at most `WALKED` of them, and the first one of each namespace has what it was before.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _member(name: str) -> ColumnElement[Any]:
 _NEWEST: Final = (
     select(CHANGES.c.id, CHANGES.c.change_ticket, CHANGES.c.committed_at, _member("current").label("current"))
     .where(
-        NODE_OF_CHANGE == NODES.c.node_id,
+        NODES.c.node_id == NODE_OF_CHANGE,
         CHANGES.c.id <= bindparam("where_up_to_id", type_=BigInteger),
     )
     .order_by(CHANGES.c.id.desc())

@@ -79,7 +79,7 @@ async def test_namespaces_are_listed_as_they_were_configured(api: Api, mesh: Mes
     ],
 )
 async def test_what_is_not_known_of_then_is_refused(api: Api, root: str, selected: str, named: str) -> None:
-    error = await api.error("{ %s(asOf: { revision: 0 }) { %s } }" % (root, selected))
+    error = await api.error(f"{{ {root}(asOf: {{ revision: 0 }}) {{ {selected} }} }}")
     assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", "asOf")
     assert f"where {named} is selected" in error["message"]
 
