@@ -20,13 +20,13 @@ from persistence.model.records import MAX_COUNTER
 NamespaceName: TypeAlias = Annotated[str, strawberry.argument(description="The namespace.")]
 
 
-@strawberry.input(one_of=True, description="A moment of the past: exactly one of its fields.")
+@strawberry.input(one_of=True, description="A point in time: exactly one of its fields.")
 class AsOf:
     revision: Revision | None = strawberry.field(
         default=strawberry.UNSET, description="As the table stood right after this revision."
     )
     time: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="As the table stood at this moment; now, if it lies in the future."
+        default=strawberry.UNSET, description="As the table stood at this time; now, if it lies in the future."
     )
 
     def record(self) -> records.AsOf:
@@ -36,7 +36,7 @@ class AsOf:
 
 
 AsOfArgument: TypeAlias = Annotated[
-    AsOf | None, strawberry.argument(description="Answer as the table stood at a moment of the past.")
+    AsOf | None, strawberry.argument(description="Answer as the table stood at a point in time.")
 ]
 
 COMPARED: Final = 50

@@ -36,7 +36,7 @@ from persistence.model.fields import Problems, check_identifiers, identifier_pro
 from persistence.model.paging import MAX_PAGE
 from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import ShardStatus
-from persistence.ports import OWNER_SEARCHED
+from persistence.ports.readers import OWNER_SEARCHED
 
 
 @strawberry.type(description="A decision that a shard stays where it is; rebalances leave it alone.")
@@ -104,7 +104,7 @@ class Shard:
         )
     )
     owner_epoch: Revision = strawberry.field(
-        description="Counts its changes of owner, from 1. A fencing token: refuse whoever shows a lower one."
+        description="Counts its changes of owner, from 1. A fencing token: refuse requests with a lower one."
     )
     checksum: str = strawberry.field(
         description=(

@@ -14,13 +14,14 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from graph.settings import NamespaceDeclaration, SettingsError, load_namespaces
+from graph.namespace_declarations import NamespaceDeclaration
+from graph.settings import SettingsError, load_namespaces
 from persistence.codec.json_documents import configuration_differences
 from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUnavailable, TransientConflict
 from persistence.model.outcomes import NamespaceConfigured
-from persistence.ports import NamespaceReader
+from persistence.ports.readers import NamespaceReader
 from persistence.service.executor import CommandExecutor
 from strategies.registry import Registry
 

@@ -22,7 +22,7 @@ from persistence.feed.tailer import DEFAULT_LIMITS, Advanced, FeedLimits, Lost, 
 from persistence.model.queries import DiffFilter
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead
-from persistence.ports import ChangeStream, CommitSignal, Watcher
+from persistence.ports.feed import ChangeStream, CommitSignal, Watcher
 
 _READ_AT_ONCE: Final = 500
 """Rows of an omitted range."""

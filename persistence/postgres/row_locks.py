@@ -38,9 +38,9 @@ _LOOKS: Final = 1_000
 
 # In SQL, because each row has to be tried in the one statement whose end gives up what it got. A row is locked where it
 # is there and was skipped. Nothing is written, so that no standby has to have it: its commit must not wait for one
-# with these locks held. `shard_id` is empty for a namespace. The multixact of several that share a lock is nobody's
-# transaction, and has no holder here. There is a row for the look itself, where none is locked: its transaction is the
-# mark that it leaves on what it got.
+# with these locks held. `shard_id` is empty for a namespace. The multixact of several that share a lock is no
+# session's transaction, and has no holder here. There is a row for the look itself, where none is locked: its
+# transaction is the mark that it leaves on what it got.
 _LOCKED: Final = """
     WITH key AS MATERIALIZED (
         SELECT DISTINCT namespace, shard_id FROM set_config('synchronous_commit', 'off', true),
@@ -95,7 +95,8 @@ class _Waiting:
 
 
 class RowLocks:
-    """What one process knows of rows that others have locked. `connect` opens the connection that looks.
+    """The rows that other sessions have locked, as far as this process has seen. `connect` opens the connection that
+    looks.
 
     A namespace stands here as a shard without an id.
     """
@@ -114,7 +115,7 @@ class RowLocks:
         self.suspect([key for key, transaction in marks.items() if transaction not in self._looks])
 
     def suspect(self, shards: Collection[ShardKey]) -> None:
-        """They may be locked: whoever writes them waits first."""
+        """They may be locked: a write of them waits first."""
         if len(self._suspects) + len(shards) > _MOST_SUSPECTS:
             self._suspects.clear()  # to be met again
         self._suspects.update(shards)

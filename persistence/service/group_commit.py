@@ -25,7 +25,7 @@ from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
 from persistence.model.records import ShardKey
-from persistence.ports import ChangeGroup, ChangeGroupFactory
+from persistence.ports.writes import ChangeGroup, ChangeGroupFactory
 from persistence.service.statistics import CommitStatistics
 from persistence.tracing import NO_TRACING, Parent, Tracer
 from strategies.registry import Registry
@@ -94,9 +94,7 @@ class _Waiting:
         elif self.sent:
             self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
         elif self.begun:
-            self.resolve(
-                StoreUnavailable(f"the database did not answer what a change asked it in {ANSWER_SECONDS:g} s")
-            )
+            self.resolve(StoreUnavailable(f"the database did not answer a change's statement in {ANSWER_SECONDS:g} s"))
         else:
             self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 

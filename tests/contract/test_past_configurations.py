@@ -1,4 +1,4 @@
-"""Nodes and namespaces as they stood at a moment of the past."""
+"""Nodes and namespaces as they stood at a point in time."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_the_filter_is_about_how_they_were(mesh: PlannedMesh) -> None:
     assert [node.node_id for node in await nodes_then(mesh, now, NodeFilter())] == ["node-a"]
 
 
-async def test_a_moment_that_shards_are_not_served_of_is_refused(mesh: PlannedMesh, backend: Backend) -> None:
+async def test_a_time_that_shards_are_not_served_of_is_refused(mesh: PlannedMesh, backend: Backend) -> None:
     await mesh.register("node-a")
     first = (await mesh.create(new("s1"))).change
     await mesh.create(new("s2"))

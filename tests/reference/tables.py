@@ -97,7 +97,7 @@ class Tables:
         return max(committed, default=0)
 
     def changes_at(self, as_of: AsOf) -> Sequence[Change]:
-        """Those there were at that moment, which a revision is until the next one. Raises FutureCursor or Compacted."""
+        """Those there were then; a revision is until the next one is made. Raises FutureCursor or Compacted."""
         revision = self.position(as_of).revision
         if as_of.time is not None:
             return [change for change in self.changes if change.committed_at <= as_of.time]

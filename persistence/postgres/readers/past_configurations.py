@@ -1,8 +1,8 @@
-"""Nodes and namespaces as they stood at a moment of the past: from the changes that configured them, none of which a
+"""Nodes and namespaces as they stood at a point in time: from the changes that configured them, none of which a
 compaction removes.
 
 A node's newest change up to then is one probe of an index. Changes of namespaces have no index of their own: those
-after the moment are walked, at most `WALKED` of them, and the first one of each namespace has what it was before.
+after that time are walked, at most `WALKED` of them, and the first one of each namespace has what it was before.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ _AT_TIME: Final = Read(
 
 
 async def newest_change_at(sessions: async_sessionmaker[AsyncSession], as_of: AsOf) -> int:
-    """The id of the newest change there was at that moment, 0 if there was none. Raises FutureCursor, and Compacted for
-    a moment of which shards are not served any more."""
+    """The id of the newest change there was then, 0 if there was none. Raises FutureCursor, and Compacted for
+    a time of which shards are not served any more."""
     if as_of.revision is None:
         rows = await fetch(sessions, _AT_TIME, {"time": as_of.time})
     else:
@@ -199,6 +199,6 @@ async def namespaces_as_of(
     change_id = await newest_change_at(sessions, as_of)
     rows = await fetch(sessions, _namespaces(page_shape(page)), {"change_id": change_id} | page_values(page))
     if rows[0][0] >= WALKED:
-        problem = f"is too long ago: namespaces were configured {WALKED:,} times since, or more; ask for a later moment"
+        problem = f"is too long ago: namespaces were configured {WALKED:,} times since, or more; ask for a later one"
         raise InvalidArgument(FieldError("asOf", problem))
     return page_beside(rows, page, each(_namespace), 1)

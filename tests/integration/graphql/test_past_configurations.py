@@ -1,4 +1,4 @@
-"""Nodes and namespaces as of a moment of the past; against every store."""
+"""Nodes and namespaces as of a point in time; against every store."""
 
 from __future__ import annotations
 
