@@ -45,6 +45,7 @@ from persistence.model.records import (
     ShardDiff,
     ShardKey,
     ShardStatus,
+    new_shard,
 )
 from persistence.planning import lifecycle
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES, SHARDS
@@ -184,7 +185,7 @@ def shard_of(row: Sequence[Any]) -> Shard:
     """From columns in the order of SHARD."""
     by, reason, until = row[_PINNED : _PINNED + 3]
     pin = None if by is None else Pin(by, reason, until)
-    return Shard(*(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :]))
+    return new_shard(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :])
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:

@@ -21,7 +21,7 @@ from persistence.model.outcomes import Committed, NotFound, Outcome, ShardsChang
 from persistence.model.policy import FreezeWindow, NamespacePolicy
 from persistence.model.records import ShardKey
 from persistence.ports import ChangeGroup
-from persistence.service.group_commit import LARGEST_CHANGE, MOST_CHANGES, MOST_SHARDS, GroupCommit
+from persistence.service.group_commit import AHEAD, DIVIDED, LARGEST_CHANGE, MOST_CHANGES, MOST_SHARDS, GroupCommit
 from strategies.registry import Registry
 from tests.reference.store import memory_store
 from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, moment, new, patch
@@ -38,6 +38,8 @@ class Database:
     failures: list[Exception | None] = field(default_factory=list)
     answers: list[list[StoreError | None]] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
+    reads: list[int] = field(default_factory=list)
+    """How many shards each group has read."""
     locked: set[ShardKey] = field(default_factory=set)
     held: asyncio.Event | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,6 +70,7 @@ class _Held:
         self.database.limits.append(seconds)
 
     async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
+        self.database.reads.append(len(shards))
         state = await self.group.read(shards, node_ids)
         return replace(state, locked=frozenset(self.database.locked))
 
@@ -146,6 +149,144 @@ async def test_a_group_is_bounded_in_changes_and_in_shards(database: Database) -
     sizes = [len(group) for group in database.groups]
     assert sizes == [1, MOST_CHANGES, 1 + (MOST_SHARDS - 1) // LARGEST_CHANGE, 2]
     assert database.alone == []
+
+
+async def test_many_that_wait_are_decided_while_others_are_committed(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    few = [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(AHEAD - 1)]
+    await settled()
+    assert database.reads == [1]  # they go with what comes until it has ended
+    many = [*few, asyncio.create_task(queue.execute(create("last")))]
+    await settled()
+    assert (database.reads, len(database.groups)) == ([1, AHEAD], 1)
+    late = asyncio.create_task(queue.execute(create("late")))
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    outcomes = await asyncio.gather(first, *many, late)
+    ids = [outcome.change.id for outcome in outcomes if isinstance(outcome, ShardsChanged)]
+    assert (len(ids), ids) == (AHEAD + 2, sorted(ids))
+    assert [len(group) for group in database.groups] == [1, AHEAD, 1]
+    assert database.alone == []
+
+
+async def test_of_many_at_once_one_half_is_decided_while_the_other_is_committed(database: Database) -> None:
+    queue = database.queue()
+    database.held = asyncio.Event()
+    tasks = [asyncio.create_task(queue.execute(create(f"n{number:02}"))) for number in range(DIVIDED)]
+    await settled()
+    assert (database.reads, len(database.groups)) == ([DIVIDED // 2] * 2, 1)
+    database.held.set()
+    outcomes = await asyncio.gather(*tasks)
+    ids = [outcome.change.id for outcome in outcomes if isinstance(outcome, ShardsChanged)]
+    assert (len(ids), ids) == (DIVIDED, sorted(ids))
+    assert [len(group) for group in database.groups] == [DIVIDED // 2] * 2
+
+
+async def test_what_depends_on_what_is_being_committed_is_not_decided_before_it_has_ended(database: Database) -> None:
+    shard, other = await database.mesh.created("s1"), await database.mesh.created("s2")
+    queue = database.queue()
+    database.held = asyncio.Event()
+    first = asyncio.create_task(
+        queue.execute(UpdateShards([patch(shard, owner_node_id="node-b")], because("first", idempotency_key="k")))
+    )
+    await database.entered.wait()
+    # Of the shard as the first leaves it; of another one, which the second names as well; and with the first one's key.
+    later = replace(shard, version=shard.version + 1)
+    dependent = [
+        UpdateShards([patch(each, owner_node_id="node-c") for each in (later, other)], because("second")),
+        UpdateShards([patch(other, owner_node_id="node-d")], because("third")),
+        create("once", idempotency_key="k"),
+    ]
+    tasks = [asyncio.create_task(queue.execute(command)) for command in dependent]
+    tasks += [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(AHEAD)]
+    await settled()
+    assert database.reads == [1, AHEAD]
+    # Looking at them again and again would change nothing.
+    tasks += [asyncio.create_task(queue.execute(create(name))) for name in "ab"]
+    await settled()
+    assert database.reads == [1, AHEAD]
+    database.held.set()
+    await asyncio.gather(first, *tasks)
+    assert database.groups == [["first"], [f"n{number}" for number in range(AHEAD)], ["second", "once", "a", "b"]]
+    assert sorted(database.alone) == ["once", "third"]  # what has overtaken them is looked up alone
+
+
+async def test_a_change_that_is_decided_and_whose_turn_does_not_come_in_time_is_refused_and_not_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    monkeypatch.setattr("persistence.service.group_commit.QUEUE_SECONDS", 0.05)
+    late = [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(AHEAD)]
+    outcomes = await asyncio.gather(*late, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Overloaded}
+    assert database.reads == [1, AHEAD]
+    assert database.held is not None
+    database.held.set()
+    assert isinstance(await first, ShardsChanged)
+    await settled()
+    assert (database.groups, database.alone) == ([["first"]], [])
+    assert isinstance(await queue.execute(create("next")), ShardsChanged)
+
+
+async def test_a_client_that_leaves_when_its_change_is_decided_changes_nothing(database: Database) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    leaving, *staying = [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(AHEAD)]
+    await settled()
+    assert database.reads == [1, AHEAD]
+    leaving.cancel()
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *staying)
+    assert database.groups == [["first"], [f"n{number}" for number in range(1, AHEAD)]]
+
+
+@pytest.mark.parametrize("cancelled", ["the one that is sent", "the one that is decided"])
+async def test_of_two_groups_each_can_be_cancelled_by_itself(database: Database, cancelled: str) -> None:
+    queue = database.queue()
+    first = await under_way(database, queue)
+    (sent,) = (task for task in asyncio.all_tasks() if task.get_name() == "omnirelay-group-commit")
+    tasks = [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(AHEAD)]
+    await settled()
+    (decided,) = (
+        task for task in asyncio.all_tasks() if task.get_name() == "omnirelay-group-commit" and task is not sent
+    )
+    assert database.held is not None
+    if cancelled == "the one that is sent":
+        sent.cancel()
+        (outcome,) = await asyncio.gather(first, return_exceptions=True)
+        assert type(outcome) is CommitUnknown
+        database.held.set()
+        assert {type(outcome) for outcome in await asyncio.gather(*tasks)} == {ShardsChanged}
+    else:
+        decided.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+        database.held.set()
+        assert isinstance(await first, ShardsChanged)
+    assert isinstance(await queue.execute(create("next")), ShardsChanged)
+
+
+async def test_a_group_that_waited_for_its_turn_has_the_time_that_is_left_then(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = database.queue()
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    first = await under_way(database, queue)
+    tasks = [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(AHEAD)]
+    await settled()
+    assert (database.reads, database.limits) == ([1, AHEAD], [])
+    monkeypatch.setattr(loop, "time", lambda: now() + 5)
+    assert database.held is not None
+    database.held.set()
+    await asyncio.gather(first, *tasks)
+    (limit,) = database.limits
+    assert 2 < limit <= 3
 
 
 async def test_what_is_large_or_no_change_of_shards_goes_alone(database: Database) -> None:
@@ -326,13 +467,13 @@ async def test_other_tasks_run_between_the_decisions_of_a_group_of_large_changes
     monkeypatch.setattr("persistence.service.group_commit.decide", counting)
     queue = database.queue()
     first = await under_way(database, queue)
+    counter = asyncio.create_task(count())
     many = [
         CreateShards([new(f"l{number}-{place}") for place in range(LARGEST_CHANGE)], because("large"))
         for number in range(MOST_SHARDS // LARGEST_CHANGE)
     ]
     tasks = [asyncio.create_task(queue.execute(command)) for command in many]
     await settled()
-    counter = asyncio.create_task(count())
     assert database.held is not None
     database.held.set()
     await asyncio.gather(first, *tasks)
