@@ -117,7 +117,7 @@ async def require_own(connection: Connection) -> None:
 
 def idle(engine: AsyncEngine) -> Any:
     """An idle connection of the pool, or null where there is none that is to be used: without the greenlet that making
-    making one takes, which costs three times what taking one does."""
+    one takes, which costs three times what taking one does."""
     pool: Any = engine.sync_engine.pool
     try:
         return pool.connect() if pool.checkedin() else None
