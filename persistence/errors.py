@@ -219,7 +219,7 @@ class LockHolder:
 class Locked(Overloaded):
     """Rows that a change writes are locked by a session that is none of a change; nothing was written.
 
-    `rows` are namespaces and `namespace/shard`; `holders` is empty where they cannot be told.
+    `rows` are namespaces and `namespace/shard`; `holders` is empty where they are not known.
     """
 
     code = "LOCKED"
@@ -245,7 +245,7 @@ class PlanCorrupt(StoreError):
     def __init__(self, plan_id: str, problem: str) -> None:
         self.plan_id = plan_id
         self.problem = problem
-        super().__init__(f"plan {plan_id} is not as it was kept: {problem}. Plan again; do not trust this one.")
+        super().__init__(f"plan {plan_id} is not as it was stored: {problem}. Plan again; do not trust this one.")
 
     def __reduce__(self) -> tuple[type[PlanCorrupt], tuple[str, str]]:
         """Exceptions are pickled by the arguments of Exception, which here are not the constructor's."""

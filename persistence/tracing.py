@@ -1,4 +1,4 @@
-"""Spans of distributed traces, as what is traced sees them: nothing here knows where they go."""
+"""Spans of distributed traces, as what is traced sees them: where they go is not decided here."""
 
 from __future__ import annotations
 

@@ -138,5 +138,5 @@ def text_of(by: object) -> str:
     try:
         text = str(by)
     except Exception as error:  # noqa: BLE001 - the plug-in's, whatever it is
-        return f"(it cannot be told: {type(error).__name__})"
+        return f"(it cannot be shown: {type(error).__name__})"
     return text.encode("utf-8", "backslashreplace").decode()[:_LONGEST]

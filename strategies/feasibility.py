@@ -12,7 +12,7 @@ from strategies.placing import eligible_nodes, nodes_obstacle
 
 @runtime_checkable
 class Foreseeing(Protocol):
-    """A strategy that knows without being prepared whether it can place."""
+    """A strategy for which it is known without a preparation whether it can place."""
 
     def obstacle(self, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> tuple[str | None, str] | None:
         """Null, or the parameter that is in the way (null: none of them) and why: what `prepare` would raise."""

@@ -77,7 +77,7 @@ class BearerTokens:
 
     def caller(self, authorization: object) -> Principal:
         if authorization is None:
-            raise Unauthenticated("this server wants a token (Authorization: Bearer ...)", shown=False)
+            raise Unauthenticated("this server requires a token (Authorization: Bearer ...)", shown=False)
         token = _token(authorization)
         keys = self._current_keys()
         if keys is not self._keys:

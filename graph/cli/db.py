@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from migrations import SchemaStatus
     from persistence.commands.command import ChangeRequest
     from persistence.model.records import AsOf
-    from persistence.ports import Forecast, HistoryCompacted
+    from persistence.ports.writes import Forecast, HistoryCompacted
 
 
 @click.group()

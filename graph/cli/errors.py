@@ -118,11 +118,11 @@ class Exit(IntEnum):
         6,
         "A place in the stream cannot be served: COMPACTED, EPOCH_MISMATCH, FUTURE_CURSOR, FUTURE_REVISION.",
     )
-    DENIED = 7, "The server wants a token, does not take the one it got, or that does not allow this."
+    DENIED = 7, "The server requires a token, does not take the one it got, or that does not allow this."
     OTHER_VERSION = 8, "The server speaks otherwise than this program: one of them is older, or it is another program."
     INTERNAL = 70, "A defect, here or in the server. Report it."
     INTERRUPTED = 130, "Interrupted by Ctrl-C. `watch` and `serve` end with 0 then: that is how they are stopped."
-    PIPE_CLOSED = 141, "Whoever read the output stopped reading, as `head` does."
+    PIPE_CLOSED = 141, "The reader of the output stopped reading, as `head` does."
 
 
 @dataclass

@@ -36,7 +36,7 @@ from persistence.model.policy import NamespaceConfiguration
 from persistence.model.records import ChangeKind
 
 if TYPE_CHECKING:
-    from graph.settings import NamespaceDeclaration
+    from graph.namespace_declarations import NamespaceDeclaration
 
 
 def _sorted_json(value: object) -> str:

@@ -123,7 +123,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _complete(arguments: Sequence[str]) -> int:
-    """What a shell's script for completion asks for. Whatever goes wrong, its terminal shows nothing of it."""
+    """What a shell's script for completion requests. Whatever goes wrong, its terminal shows nothing of it."""
     with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), suppress(Exception, SystemExit, KeyboardInterrupt):  # noqa: PTH123 - no path
         omnirelay.main(list(arguments), prog_name="omnirelay", complete_var=COMPLETION)
     return Exit.OK

@@ -100,8 +100,8 @@ def status(*, everything: bool, server: Address, as_json: bool) -> Exit:
     with ApiClient(server) as api:
         found = api.execute("MeshStatus", {"first": _PLANS})
         now = datetime.fromisoformat(found["head"]["serverTime"])
-        moment = {"from": now.isoformat(), "to": (now + timedelta(seconds=1)).isoformat()}
-        namespaces = list(rows(api, "FreezeCalendar", moment))
+        window = {"from": now.isoformat(), "to": (now + timedelta(seconds=1)).isoformat()}
+        namespaces = list(rows(api, "FreezeCalendar", window))
         nodes = {
             node["nodeId"]: node for node in rows(api, "ListNodes", {"filter": {"statuses": [*map(str, NodeStatus)]}})
         }

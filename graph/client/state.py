@@ -66,7 +66,7 @@ class ClientState:
         """The newest revision that was announced."""
         self.losses = 0
         """Failures to reach a server or to stay connected."""
-        self.problem: str = "no server has been asked yet"
+        self.problem: str = "no server has been reached yet"
         self.refusal: ClientError | None = None
         self.updated = threading.Condition()
         """Notified after each change of any of these."""

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from persistence.model.records import Change, Node, Shard
-from persistence.ports import ShardAt, Store
+from persistence.ports.readers import ShardAt
+from persistence.ports.store import Store
 
 K = TypeVar("K")
 

@@ -1,6 +1,6 @@
 """What callers may ask for: of one operation, and over time.
 
-Each caller has a budget of records, a token bucket that is filled again at a steady rate. What a client is told of it
+Each caller has a budget of records, a token bucket that is filled again at a steady rate. What a client is shown of it
 are the words of https://docs.github.com/en/graphql (`rateLimit`) and the leaky bucket of
 https://shopify.dev/docs/api/usage/limits (`throttleStatus`). docs/decisions/0047-what-an-operation-costs.md.
 """
@@ -21,7 +21,7 @@ from graph.execution.errors import Code
 from persistence.errors import Overloaded
 
 CALLERS: Final = 10_000
-"""Whose budgets are remembered; of the rest, those that asked last."""
+"""Whose budgets are remembered; of the rest, the most recent."""
 
 CHARACTERS_A_RECORD: Final = 3
 """Of a document that is not known: parsing and validating so many takes as long as reading a record."""
@@ -64,12 +64,12 @@ class Charge(NamedTuple):
         budget = None if self.budget is None else self.budget._asdict()
         return {"requested": self.requested, "taken": self.taken, "limit": self.limit, "budget": budget}
 
-    def told(self, result: ExecutionResult, *, asked: bool) -> Mapping[str, str]:
-        """The headers of an answer: none where nothing was taken, unless they are `asked` for. Then the result has it
-        as an extension, too."""
-        if asked:
+    def attach(self, result: ExecutionResult, *, requested: bool) -> Mapping[str, str]:
+        """The headers of an answer: none where nothing was taken, unless the cost was `requested`. Then the result has
+        it as an extension, too."""
+        if requested:
             result.extensions = {**(result.extensions or {}), "cost": self.extension()}
-        return self.headers() if asked or self.taken else {}
+        return self.headers() if requested or self.taken else {}
 
     def headers(self) -> Mapping[str, str]:
         """Of an answer, or a refusal; none where there are no budgets."""
@@ -84,7 +84,7 @@ class Charge(NamedTuple):
         }
 
 
-def asks_for_cost(extensions: Mapping[str, Any] | None) -> bool:
+def requests_cost(extensions: Mapping[str, Any] | None) -> bool:
     """Whether the answer is to hold what the operation cost: `extensions: {"cost": true}` in the request."""
     return extensions is not None and extensions.get("cost") is True
 

@@ -31,7 +31,7 @@ class Context(NamedTuple):
     """Of one HTTP request or one socket. `request_id` names it in logs and in masked errors. `resume_after` is the
     cursor of the last event that a client of an event stream has seen; it takes precedence over the document's `after`.
     `recorded` is null but for an operation that was begun by its plan. `is_encoded`: answers are encoded by
-    `encoding.encode_json`, and may hold what that alone knows.
+    `encoding.encode_json`, and may hold what that alone encodes.
     """
 
     services: Services

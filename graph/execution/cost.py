@@ -290,8 +290,8 @@ class _Compiler:
 
 
 def _page_size(first: int | None, last: int | None) -> int:
-    asked = [each for each in (first, last) if each is not None]
-    return min(max(*asked, 0), MAX_PAGE) if asked else DEFAULT_PAGE
+    given = [each for each in (first, last) if each is not None]
+    return min(max(*given, 0), MAX_PAGE) if given else DEFAULT_PAGE
 
 
 def _length(value: Any, members: Iterable[str]) -> int:

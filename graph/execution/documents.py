@@ -33,7 +33,7 @@ from graph.execution.cost import OperationCost, cost_of
 from graph.execution.errors import Code, coded
 from graph.execution.inputs import NotPrepared
 from graph.execution.limits import MAX_CHARACTERS, field_count, parse_within_limits, problems_of
-from graph.execution.prepared import Plan
+from graph.execution.operation_plan import Plan
 from graph.execution.records import RecordBytes
 from graph.execution.workload import Workload, classify
 from persistence.errors import Overloaded

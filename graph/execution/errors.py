@@ -141,7 +141,7 @@ _WHY_UNAVAILABLE: Final = {
     Unavailable.DISK_FULL: "The database's disk is full; nothing was written. It has to be given room.",
     Unavailable.READ_ONLY: f"The database takes no writes just now; {_NOTHING_WRITTEN}",
     Unavailable.AWAITING_STANDBY: (
-        f"The database waits for its synchronous standby, and nothing can be told before; {_NOTHING_WRITTEN}"
+        f"The database waits for its synchronous standby, and nothing is known before; {_NOTHING_WRITTEN}"
     ),
     Unavailable.TRANSACTION_POOLER: (
         "A pooler in transaction mode stands between the server and its database; nothing was written. It has to be "

@@ -9,7 +9,8 @@ from persistence.model.paging import MAX_PAGE, Page, PageRequest
 from persistence.model.queries import NodeFilter
 from persistence.model.records import Namespace, Node, NodeStatus
 from persistence.planning.shares import Share, Shares
-from persistence.ports import CAPACITY_UNITS, Store
+from persistence.ports.readers import CAPACITY_UNITS
+from persistence.ports.store import Store
 from strategies.registry import Registry
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
 Holder: TypeAlias = Callable[[Context], Callable[[Any], bool]]
-"""What knows whether a record is one that will be given again."""
+"""Of a context: whether a record is the object that will be read again."""
 
 Selection: TypeAlias = Hashable
 """A type, and the fields that are selected of it: equal for selections that make the same of a record."""

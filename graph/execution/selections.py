@@ -4,7 +4,7 @@ resolver gave to what the answer holds for it.
 Which fields a selection comes to, in which order, merged with which others: graphql-core's `collect_fields` finds. The
 functions complete what is right and nothing else: whatever is not (a null that must not be, a leaf of another type, a
 resolver that raises) raises an exception, any, and graphql-core completes the value anew, with errors, their paths, and
-null where it spreads to. Each takes the value and the run, `graph.execution.prepared.Run`.
+null where it spreads to. Each takes the value and the run, `graph.execution.operation_plan.Run`.
 """
 
 import asyncio
@@ -179,8 +179,10 @@ class SelectionCompiler:
             given.append(f"**run.arguments[{number}]")
         return f"{self._made.named(resolver.wrapped_func)}({', '.join(given)})"
 
-    def _value(self, type_: GraphQLOutputType, details: list[FieldDetails], code: str) -> _Expression:
-        """How to complete the value that `code`, evaluated once, comes to."""
+    def _value(
+        self, type_: GraphQLOutputType, details: list[FieldDetails], code: str, *, is_item: bool = False
+    ) -> _Expression:
+        """How to complete the value that `code`, evaluated once, comes to; `is_item`: within a comprehension."""
         is_optional = not isinstance(type_, GraphQLNonNull)
         bare = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
         if is_leaf_type(bare):
@@ -192,7 +194,7 @@ class SelectionCompiler:
         elif isinstance(bare, GraphQLList):
             given, items = (given, given) if is_optional else self._made.assigned(code)
             item = self._made.local()
-            inner = self._value(bare.of_type, details, item)
+            inner = self._value(bare.of_type, details, item, is_item=True)
             composite = self._kept_items(bare.of_type, details)
             if composite is not None:
                 each = f"{composite.kept}.all({given}, {composite.function}, run)"
@@ -205,7 +207,8 @@ class SelectionCompiler:
             completed = _Expression(f"({each} if isinstance({items}, LISTS) else failed())", inner.is_async)
         else:
             given, assigned_once = (given, given) if is_optional else self._made.assigned(code)
-            completed = self._applied(self._composite(bare, details), given, assigned_once)
+            inlined = None if is_item else self._inlined(bare, details, given, assigned_once)
+            completed = inlined or self._applied(self._composite(bare, details), given, assigned_once)
         if not is_optional:
             return completed
         return _Expression(f"(None if {assigned} is None else {completed.code})", completed.is_async)
@@ -238,6 +241,20 @@ class SelectionCompiler:
                 return _Expression(f"({found} if {kept}.users > 1 else {function}({assigned}, run))")
             return _Expression(f"({found})")
         return _Expression(f"{'await ' * is_async}{function}({assigned}, run)", is_async)
+
+    def _inlined(
+        self, type_: GraphQLOutputType, details: list[FieldDetails], given: str, assigned: str
+    ) -> _Expression | None:
+        """What the function of an object that stands within another one does, without the call. Null for an object that
+        has resolvers, or of which JSON is kept."""
+        if not isinstance(type_, GraphQLObjectType) or self._fields.of_record(type_, details) is None:
+            return None
+        *_, kept, latest = self._composite(type_, details)
+        if kept is not None or latest is not None:
+            return None
+        checks, members = self._object_members(type_, details, given)
+        items = ", ".join(f"{name!r}: {member.code}" for name, member in members.items())
+        return _Expression(f"({{{items}}} if not isinstance({assigned}, NOT_OBJECTS){checks} else failed())")
 
     def _kept_items(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> _Composite | None:
         """The function for items that must not be null, and of which JSON is kept."""
@@ -311,9 +328,16 @@ class SelectionCompiler:
         return made._replace(kept=self._kept_names[selection])
 
     def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
-        checks = "" if type_.is_type_of is None else f"{self._made.named(type_.is_type_of)}(value, None) or failed(); "
-        members = {name: self._member(type_, fields) for name, fields in self._fields.of(type_, details).items()}
-        return self._mapping(f"not isinstance(value, NOT_OBJECTS) or failed(); {checks}", members, "value, run")
+        checks, members = self._object_members(type_, details, "value")
+        return self._mapping(f"not isinstance(value, NOT_OBJECTS){checks} or failed(); ", members, "value, run")
+
+    def _object_members(
+        self, type_: GraphQLObjectType, details: list[FieldDetails], value: str
+    ) -> tuple[str, dict[str, _Expression]]:
+        """What else `value` must be, and the members of the object that it is."""
+        checks = "" if type_.is_type_of is None else f" and {self._made.named(type_.is_type_of)}({value}, None)"
+        selected = self._fields.of(type_, details)
+        return checks, {name: self._member(type_, fields, value) for name, fields in selected.items()}
 
     def _edge(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
         """Of its node, as `value`, and what writes the cursor of that."""
@@ -340,14 +364,14 @@ class SelectionCompiler:
                 items.append(f"{name!r}: {member.code}")
         gather = f"awaited = await gathered({', '.join(awaited)}); " if awaited else ""
         body = f"{checks}{gather}return {{{', '.join(items)}}}"
-        return _Composite(self._define(parameters, body, is_async=bool(awaited)), bool(awaited))
+        return _Composite(self._made.define(parameters, body, is_async=bool(awaited)), bool(awaited))
 
-    def _member(self, parent: GraphQLObjectType, details: list[FieldDetails]) -> _Expression:
+    def _member(self, parent: GraphQLObjectType, details: list[FieldDetails], value: str) -> _Expression:
         if details[0].node.name.value == TYPENAME:
             return _Expression(repr(parent.name))
         field, definition = self._fields.definition(parent, details)
         if definition.base_resolver is None:
-            return self._value(field.type, details, f"value.{definition.python_name}")
+            return self._value(field.type, details, f"{value}.{definition.python_name}")
         call = self._call(parent, field, definition, details)
         if not definition.is_async:
             return self._value(field.type, details, call)
@@ -369,14 +393,11 @@ class SelectionCompiler:
                 "    failed()",
             )
         )
-        return _Composite(self._define("value, run", body, is_async=is_async), is_async)
+        return _Composite(self._made.define("value, run", body, is_async=is_async), is_async)
 
     def _function(self, parameters: str, expression: _Expression) -> tuple[str, bool]:
         body = f"return {expression.code}"
-        return self._define(parameters, body, is_async=expression.is_async), expression.is_async
-
-    def _define(self, parameters: str, body: str, *, is_async: bool) -> str:
-        return self._made.define(parameters, body, is_async=is_async)
+        return self._made.define(parameters, body, is_async=expression.is_async), expression.is_async
 
 
 def _is_edge(type_: GraphQLOutputType) -> bool:

@@ -13,7 +13,8 @@ from graph.execution.loads import Loads
 from persistence.feed.changes import HeadFeed, LiveChanges
 from persistence.feed.tailer import DEFAULT_LIMITS, FeedLimits
 from persistence.model.records import StreamPosition
-from persistence.ports import DiffFeed, Store
+from persistence.ports.feed import DiffFeed
+from persistence.ports.store import Store
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor

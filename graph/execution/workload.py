@@ -1,4 +1,4 @@
-"""What an operation costs, as far as its document shows: that is what admission control tells operations apart by."""
+"""What an operation costs, as far as its document shows: by that admission control distinguishes operations."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet

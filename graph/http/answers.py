@@ -5,9 +5,9 @@ request and the scopes of its caller, and is good while each record, page and po
 read again: that is looked at each time, and nothing is ever out of date. docs/decisions/0041-answers-kept-whole.md.
 """
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from graph.auth.principal import Scope
 
@@ -23,59 +23,67 @@ _BYTES_AN_ENTRY: Final = 900
 Key: TypeAlias = tuple[bytes, frozenset[Scope]]
 
 
-class Answer(NamedTuple):
-    """`stands` is whether it would be the same now."""
+class _Answer:
+    """`stands` is whether it would be the same now. `is_used`: whether it was sent again since it was last passed."""
 
-    body: bytes
-    stands: Callable[[], bool]
+    __slots__ = ("body", "is_used", "key", "stands")
 
-
-@dataclass(slots=True)
-class _Generation:
-    answers: dict[Key, Answer]
-    size: int = 0
-
-
-class Answers:
-    """Two generations of at most half of `limit` bytes each; an answer that is sent again is of the young one."""
-
-    def __init__(self, limit: int = KEPT_BYTES) -> None:
-        self._limit = limit // 2
-        self._young = _Generation({})
-        self._old = _Generation({})
+    def __init__(self, key: Key, body: bytes, stands: Callable[[], bool]) -> None:
+        self.key = key
+        self.body = body
+        self.stands = stands
+        self.is_used = False
 
     @property
     def size(self) -> int:
+        return len(self.key[0]) + len(self.body) + _BYTES_AN_ENTRY
+
+
+class Answers:
+    """At most `limit` bytes. What makes room is the oldest answer that was not sent again since it was last passed
+    (CLOCK): one at a time, so that nothing is held up by thousands that go at once, and as many are found as there is
+    room for, not half of them."""
+
+    def __init__(self, limit: int = KEPT_BYTES) -> None:
+        self._limit = limit
+        self._answers: dict[Key, _Answer] = {}
+        self._queue: deque[_Answer] = deque()
+        self.size = 0
         """Bytes, about."""
-        return self._young.size + self._old.size
 
     def get(self, body: bytes, scopes: frozenset[Scope]) -> bytes | None:
         """The answer to this request, if there is one that stands."""
         if len(body) > LONGEST_REQUEST:
             return None
-        key = body, scopes
-        answer = self._young.answers.get(key)
-        if answer is not None:
-            return answer.body if answer.stands() else None
-        answer = self._old.answers.get(key)
+        answer = self._answers.get((body, scopes))
         if answer is None or not answer.stands():
             return None
-        self._put(key, answer)
+        answer.is_used = True
         return answer.body
 
     def put(self, body: bytes, scopes: frozenset[Scope], answer: bytes, stands: Callable[[], bool]) -> None:
-        if len(body) <= LONGEST_REQUEST and len(answer) <= LONGEST_ANSWER:
-            # A copy: what orjson returns may hold some kilobytes more.
-            self._put((body, scopes), Answer(bytes(memoryview(answer)), stands))
+        if len(body) > LONGEST_REQUEST or len(answer) > LONGEST_ANSWER:
+            return
+        # A copy: what orjson returns may hold some kilobytes more.
+        made = _Answer((body, scopes), bytes(memoryview(answer)), stands)
+        replaced = self._answers.get(made.key)
+        if replaced is not None:
+            self.size += len(made.body) - len(replaced.body)
+            replaced.body, replaced.stands, replaced.is_used = made.body, stands, True
+            self._make_room(0)
+            return
+        self._make_room(made.size)
+        self._answers[made.key] = made
+        self._queue.append(made)
+        self.size += made.size
 
-    def _put(self, key: Key, answer: Answer) -> None:
-        young = self._young
-        replaced = young.answers.get(key)
-        young.answers[key] = answer
-        young.size += _size(key, answer) if replaced is None else len(answer.body) - len(replaced.body)
-        if young.size > self._limit:
-            self._old, self._young = young, _Generation({})
-
-
-def _size(key: Key, answer: Answer) -> int:
-    return len(key[0]) + len(answer.body) + _BYTES_AN_ENTRY
+    def _make_room(self, size: int) -> None:
+        queue = self._queue
+        while queue and self.size + size > self._limit:
+            oldest = queue.popleft()
+            if oldest.is_used:
+                oldest.is_used = False
+                queue.append(oldest)
+            else:
+                del self._answers[oldest.key]
+                self.size -= oldest.size

@@ -68,7 +68,8 @@ def create_app(
 ) -> Starlette:
     """The server for these services, which it does not close. Before it is stopped `app.state.drain()` is to be called,
     so that event streams end; once it is ready `app.state.prepare()` may be awaited, so that the first use of a trusted
-    document is as fast as the next.
+    document is as fast as the next. `app.state.kept_answers` answers requests without being called, where nothing is
+    around it: the web server's `RepeatedHeads`.
 
     `max_body_bytes` bounds the body of a request and a message on a socket, `max_mutation_bytes` one that is a mutation
     of a caller that may write. Requests that are addressed to another
@@ -114,10 +115,10 @@ def create_app(
         exception_handlers={HTTPException: _in_json},
         lifespan=lifespan,
     )
-    entry: ASGIApp = Entry(app.build_middleware_stack(), endpoint, names)
-    if origins.allowed:
-        entry = CrossOrigin(entry, origins, [PATH, AUDIT_EXPORT])
-    app.middleware_stack = TracedRequests(entry, services.tracer, PATH) if services.tracer.is_on else entry
+    entry = Entry(app.build_middleware_stack(), endpoint, names)
+    outer: ASGIApp = CrossOrigin(entry, origins, [PATH, AUDIT_EXPORT]) if origins.allowed else entry
+    app.middleware_stack = TracedRequests(outer, services.tracer, PATH) if services.tracer.is_on else outer
+    app.state.kept_answers = entry if app.middleware_stack is entry else None
     app.state.drain = endpoint.subscriptions.drain
     app.state.prepare = documents.prepare
 

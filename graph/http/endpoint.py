@@ -30,7 +30,7 @@ from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
-from graph.execution.budgets import DEFAULT_COSTS, Charge, CostControl, CostExceeded, CostLimits, asks_for_cost
+from graph.execution.budgets import DEFAULT_COSTS, Charge, CostControl, CostExceeded, CostLimits, requests_cost
 from graph.execution.context import Context
 from graph.execution.encoding import encode_in_slices, encode_json
 from graph.execution.errors import Code, encodable, retry_after
@@ -55,9 +55,10 @@ from graph.http.requests import (
     operation_of_url,
     read_accept,
 )
+from graph.http.socket_adapter import SocketAdapter
 from graph.http.sse import LAST_EVENT_ID, EventStream, one_result
 from graph.http.trusted_documents import TrustedDocuments
-from graph.http.websocket import SocketAdapter, TransportHandler
+from graph.http.websocket import TransportHandler
 from graph.logs import log
 from graph.schema.build import MeshSchema
 from graph.subscriptions.manager import SubscriptionManager
@@ -128,15 +129,15 @@ class MeshGraphQL(GraphQL[Context, None]):
         request = Request(scope, receive)
         response: Response | None
         began, record = perf_counter(), begin_record(self.metrics, trace_id_in(scope))
-        asked = _Asked()
+        logged = _Logged()
         try:
-            response = await self._answer(request, asked)
+            response = await self._answer(request, logged)
         except Exception as error:  # noqa: BLE001 - each has an answer
             response = self.failure(request, error)
-        if asked.reached:
+        if logged.reached:
             seconds, request_id = perf_counter() - began, request.state.request_id
             transport = "sse" if isinstance(response, EventStream) else "http"
-            self.requests.ended(transport, asked.operation, record, seconds, scope, request_id, asked.principal)
+            self.requests.ended(transport, logged.operation, record, seconds, scope, request_id, logged.principal)
         if response is not None:
             if request.method == "HEAD":
                 response.body = b""
@@ -188,19 +189,19 @@ class MeshGraphQL(GraphQL[Context, None]):
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.
         return encode_json(data).decode()
 
-    async def _answer(self, request: Request, asked: "_Asked") -> Response:
+    async def _answer(self, request: Request, logged: "_Logged") -> Response:
         if request.method not in _ALLOWED:
-            self.origins.asked(request.headers)
+            self.origins.log_refused(request.headers)
             raise _not_allowed("GraphQL takes GET, HEAD and POST", "GET, HEAD, POST")
         is_safe = request.method in _SAFE
         if is_safe and _DOCUMENT.isdisjoint(request.query_params) and read_accept(request).names(HTML):
             return graphiql_page()
-        asked.reached = True
+        logged.reached = True
         if is_safe and cross_site(request.headers) and not self.origins.allows(request.headers.get("origin")):
             raise _cross_site()
         # Before the body, which is not read for a client without a good token.
         principal = self.caller(request.headers.get("authorization"), request.state.request_id)
-        asked.principal = principal
+        logged.principal = principal
         text_of = partial(self.trusted_documents.text_of, principal=principal)
         given, size = (None, 0) if is_safe else await self.bodies.read(request, principal)
         await self.trusted_documents.read(request.query_params if is_safe else given, principal)
@@ -209,7 +210,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         resume_after = request.headers.get(LAST_EVENT_ID)
         context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
         definition, charge = await self._admit(operation, principal, request.scope)
-        asked.operation = definition
+        logged.operation = definition
         self.bodies.check(size, definition)
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
@@ -227,7 +228,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         work = self._execute(operation, context, _ALLOWED[request.method])
         is_finished = definition is not None and definition.operation is Kind.MUTATION
         result = await self._in_turn(workload, principal, request, work, charge, is_finished=is_finished)
-        headers = {} if charge is None else charge.told(result, asked=asks_for_cost(operation.extensions))
+        headers = {} if charge is None else charge.attach(result, requested=requests_cost(operation.extensions))
         if accept.prefers_event_stream:
             return one_result(await encode_in_slices(process_result(result)), headers)
         response = await self.response(result, accept.response_type)
@@ -320,8 +321,8 @@ class MeshGraphQL(GraphQL[Context, None]):
 
 
 @dataclass(slots=True)
-class _Asked:
-    """What is known so far of a request, for the log. `reached`: it is more than a page that is asked for."""
+class _Logged:
+    """What is known so far of a request, for the log. `reached`: it is more than a request for a page."""
 
     reached: bool = False
     operation: OperationDefinitionNode | None = None

@@ -26,8 +26,8 @@ from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
 from graph.execution.encoding import MANY_RECORDS, encode_in_slices, encode_json
 from graph.execution.metrics import Metrics
+from graph.execution.operation_plan import Run
 from graph.execution.outcomes import OperationRecord, begin_record, current_record
-from graph.execution.prepared import Run
 from graph.execution.services import Services
 from graph.execution.workload import Workload
 from graph.http.admission import AdmissionControl, client_of
@@ -82,6 +82,13 @@ class Hosts(Protocol):
         """Whether a request may be addressed to this value of a `Host` header."""
 
 
+class _Head(NamedTuple):
+    """What depends on the head of a request alone. `lines` are of the head of its answer."""
+
+    authorization: bytes | None
+    lines: bytes
+
+
 class _Operation(NamedTuple):
     """An operation that is answered here. `body` is that of its request; empty of a mutation, whose answer is not kept,
     and whose body may be megabytes."""
@@ -95,6 +102,8 @@ class _Operation(NamedTuple):
 
 class Entry:
     """ASGI, around the application that has `endpoint` at PATH."""
+
+    path = PATH
 
     def __init__(self, behind: ASGIApp, endpoint: Endpoint, hosts: Hosts) -> None:
         self.behind = behind
@@ -151,6 +160,27 @@ class Entry:
             scope.pop(READ, None)
             del received, body  # megabytes, while the operation waits for its turn
             await self._answer(operation, media_type, scope, receive, send)
+
+    def known_head(self, headers: Mapping[bytes, bytes]) -> _Head | None:
+        """Of a request for PATH that is whole; null for a head that is not regular."""
+        media_type = None if b"content-encoding" in headers else self._media_type(headers)
+        if media_type is None:
+            return None
+        return _Head(headers.get(b"authorization"), b"\r\ncontent-type: %b\r\nx-request-id: " % media_type.encode())
+
+    def answer_again(self, head: _Head, body: bytes) -> bytes | None:
+        """Headers and body of the answer with status 200, if it is kept and stands. What is logged needs its scope."""
+        if self._requests.has_each:
+            return None
+        principal = self._principal(head.authorization)
+        if principal is None:
+            return None
+        began = perf_counter()
+        kept = self._answers.get(body, principal.scopes)
+        if kept is None:
+            return None
+        self._endpoint.metrics.answered_again(perf_counter() - began)
+        return b"content-length: %d%b%032x\r\n\r\n%b" % (len(kept), head.lines, getrandbits(128), kept)
 
     def _socket(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[object] | None:
         """What serves a socket; null for one that is not regular. It is open for hours, and each layer around what
@@ -308,7 +338,7 @@ class Entry:
         if reads is not None and whole:
             if run.shows_position:
                 reads.add_position()
-            self._answers.put(operation.body, run.context.principal.scopes, answer, reads.stand)
+            self._answers.put(operation.body, run.context.principal.scopes, answer, reads.standing)
         return answer
 
 

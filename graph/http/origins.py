@@ -62,8 +62,8 @@ class Origins:
         """Whether a page of this origin, which is another than the server's, may use the API."""
         return origin is not None and (ANY in self.allowed or origin.lower() in self.allowed)
 
-    def asked(self, headers: Headers) -> None:
-        """Note in the log that a browser asked in vain, if it did."""
+    def log_refused(self, headers: Headers) -> None:
+        """Log the origin of a preflight that is refused, once."""
         origin = headers.get("origin")
         if origin is None or "access-control-request-method" not in headers:
             return

@@ -8,7 +8,6 @@ are in `graph/close_codes.py`; some are sent by Strawberry's handler, some by `g
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
@@ -16,9 +15,7 @@ from time import perf_counter
 from typing import Any, Final, Protocol
 
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, get_operation_ast
-from starlette.websockets import WebSocketDisconnect, WebSocketState
-from strawberry.asgi import ASGIWebSocketAdapter
-from strawberry.http.exceptions import NonJsonMessageReceived, NonTextMessageReceived, WebSocketDisconnected
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import (
     ConnectionInitMessage,
@@ -30,18 +27,19 @@ from strawberry.types import ExecutionResult
 from graph.auth.principal import Principal, Unauthenticated
 from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.close_codes import CloseCode
-from graph.execution.budgets import Charge, CostControl, CostExceeded, asks_for_cost
+from graph.execution.budgets import Charge, CostControl, CostExceeded, requests_cost
 from graph.execution.context import Context
 from graph.execution.documents import Document
-from graph.execution.encoding import encode_in_slices, encode_json
+from graph.execution.encoding import encode_json
 from graph.execution.errors import Code, coded
 from graph.execution.metrics import Metrics
 from graph.execution.outcomes import OperationRecord, begin_record, end_record, trace_id_of
 from graph.execution.services import Services
 from graph.http.admission import AdmissionControl, client_of
-from graph.http.bodies import LARGE_BYTES, Bodies
+from graph.http.bodies import Bodies
 from graph.http.request_log import RequestLog, traceparent_of
 from graph.http.requests import BadRequest
+from graph.http.socket_adapter import SocketAdapter
 from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
 from graph.subscriptions import groups
@@ -51,28 +49,7 @@ from persistence.errors import Overloaded
 
 MAX_OPERATIONS: Final = 100
 
-FRAMES: Final = "omnirelay.frames"
-"""Extension of the ASGI scope of a socket: its Frames. Absent under other servers."""
-
-MAX_FIRST_BYTES: Final = 16_384
-"""Of a message before the caller is known. `connection_init` with a token takes a few kilobytes at most."""
-
-_MAX_REASON_BYTES: Final = 123  # RFC 6455: a control frame holds 125 bytes, two of them the code
-
 _log = logging.getLogger(__name__)
-
-
-class Frames(Protocol):
-    """A socket below ASGI."""
-
-    max_message_bytes: int
-    """Largest message that is received; a larger one closes the socket before it is read. MAX_FIRST_BYTES at first."""
-
-    def write_frame(self, frame: bytes) -> bool:
-        """Sends a frame that is complete (RFC 6455) if that needs no waiting. False, and nothing was sent, if the
-        socket is backed up or being closed: `send` then waits, or raises. Frames and messages arrive in the order of
-        these calls. The same frame can be written to many sockets."""
-        ...
 
 
 class Endpoint(Protocol):
@@ -93,87 +70,6 @@ class Endpoint(Protocol):
         ...
 
 
-class SocketAdapter(ASGIWebSocketAdapter):
-    """Frames in and out. Once the socket is closed, sending means WebSocketDisconnected and nothing worse."""
-
-    message_size = 0
-    """Characters of the message that is handled."""
-
-    _most = MAX_FIRST_BYTES
-
-    def admit(self, most: int) -> None:
-        """The caller is known, and may send messages of so many bytes from now on."""
-        self._most = most
-        if (frames := self.frames) is not None:
-            frames.max_message_bytes = most
-
-    async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:  # noqa: ARG002
-        while self.ws.application_state is not WebSocketState.DISCONNECTED:
-            try:
-                frame = await self.ws.receive()
-            except RuntimeError:
-                return  # closed from this side while waiting
-            if frame["type"] == "websocket.disconnect":
-                return
-            text = frame.get("text")
-            if text is None:
-                raise NonTextMessageReceived
-            self.message_size = len(text)
-            if len(text) > self._most:
-                await self.close_too_big()
-                return
-            try:
-                message = await self.read_json(text)
-            except (ValueError, RecursionError, BadRequest) as error:
-                if isinstance(error, BadRequest) and error.code == Code.PAYLOAD_TOO_LARGE:
-                    await self.close_too_big()
-                    return
-                raise NonJsonMessageReceived from error
-            yield message
-            # Done with. A socket that only listens would hold its `subscribe` as long as it is open, here and in
-            # the loop that iterates.
-            if isinstance(message, dict):
-                message.clear()
-            del frame, text, message
-
-    async def read_json(self, text: str) -> object:
-        bodies: Bodies | None = getattr(self.view, "bodies", None)
-        return json.loads(text) if len(text) < LARGE_BYTES or bodies is None else await bodies.read_json(text, "it")
-
-    @property
-    def frames(self) -> Frames | None:
-        """The extension FRAMES; null where the server has none."""
-        return (self.ws.scope.get("extensions") or {}).get(FRAMES)
-
-    async def send_json(self, message: Mapping[str, object]) -> None:
-        await self.send_text((await encode_in_slices(message)).decode())
-
-    async def send_text(self, frame: str) -> None:
-        if self._closed:
-            raise WebSocketDisconnected
-        try:
-            await self.ws.send_text(frame)
-        except (WebSocketDisconnect, RuntimeError) as error:
-            raise WebSocketDisconnected from error
-
-    async def close_too_big(self) -> None:
-        await self.close(CloseCode.TOO_BIG, "Message too big")
-
-    async def close(self, code: int, reason: str) -> None:
-        if self._closed:
-            return
-        fitting = reason.encode("utf-8", "backslashreplace")[:_MAX_REASON_BYTES].decode(errors="ignore")
-        try:
-            await self.ws.close(code, fitting)
-        except (WebSocketDisconnect, RuntimeError) as error:
-            raise WebSocketDisconnected from error
-
-    @property
-    def _closed(self) -> bool:
-        states = (self.ws.application_state, self.ws.client_state)
-        return WebSocketState.DISCONNECTED in states
-
-
 class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     """One socket. Subscriptions to the stream are delivered by the subscription manager, the rest is Strawberry's.
 
@@ -188,7 +84,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         super().__init__(view, *args, **kwargs)
         self._endpoint: Endpoint = view
         self._begun: set[Operation[Context, None]] = set()
-        self._asking_cost: set[str] = set()
+        self._showing_cost: set[str] = set()
         """Ids of operations that have not begun, and whose answers are to hold what they cost."""
         self._charges: dict[Operation[Context, None], Charge] = {}
 
@@ -245,7 +141,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
     async def cleanup_operation(self, operation_id: str) -> None:
         """The client has completed it, or left. A mutation that has begun is finished, and nothing of it is sent."""
         operation = self.operations.get(operation_id)
-        self._asking_cost.discard(operation_id)
+        self._showing_cost.discard(operation_id)
         if operation is not None and operation in self._begun:
             operation.completed = True
             del self.operations[operation_id]
@@ -271,8 +167,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
             except Overloaded as overloaded:
                 error = _overloaded(overloaded)
             else:
-                if asks_for_cost(payload.get("extensions")):
-                    self._asking_cost.add(message["id"])
+                if requests_cost(payload.get("extensions")):
+                    self._showing_cost.add(message["id"])
                 await super().handle_subscribe({**message, "payload": {**payload, "query": text}})
                 return
         self._endpoint.metrics.errors.labels(error.extensions["code"]).inc()  # type: ignore[index]  # it is coded
@@ -325,8 +221,8 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         """Its document, once what it costs was taken from its caller's budget, and how much that was; null if it was
         answered with why not."""
         client = client_of(self.context.principal, self.websocket.ws.scope)
-        asks = operation.id in self._asking_cost
-        self._asking_cost.discard(operation.id)
+        shows_cost = operation.id in self._showing_cost
+        self._showing_cost.discard(operation.id)
         try:
             document, charge = await self._endpoint.costs.admit(
                 operation.query, operation.operation_name, operation.variables, self.context.principal, client
@@ -338,7 +234,7 @@ class TransportHandler(BaseGraphQLTransportWSHandler[Context, None]):
         else:
             if document.failure is None or not operation.query:  # which has a code of its own
                 record.cost = None if charge is None else charge.requested
-                if charge is not None and asks:
+                if charge is not None and shows_cost:
                     self._charges[operation] = charge
                 return document, 0 if charge is None else charge.taken
             self._endpoint.schema.unreadable()
@@ -421,7 +317,7 @@ async def _with_cost(results: AsyncIterator[Any], charge: Charge) -> AsyncGenera
     """The results of an operation, with what it cost."""
     async for result in results:
         if isinstance(result, ExecutionResult):
-            charge.told(result, asked=True)
+            charge.attach(result, requested=True)
         yield result
 
 

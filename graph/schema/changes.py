@@ -144,8 +144,8 @@ class ChangeFilter:
             "1 to 128 characters."
         ),
     )
-    since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
-    until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
+    since: datetime | None = strawberry.field(default=None, description="Committed at this time or later.")
+    until: datetime | None = strawberry.field(default=None, description="Committed before this time.")
 
     def query(self) -> queries.ChangeFilter:
         """Raises InvalidArgument naming `filter.` and the field."""
@@ -211,22 +211,22 @@ async def changes_of_plan(
     return await connection(info, found, cursors.CHANGES, attrgetter("id"))
 
 
-@strawberry.type(description="A change that was asked for and refused: who asked for what, and why it was not made.")
+@strawberry.type(description="A change that was requested and refused: by whom, and why it was not made.")
 class RefusedChange:
     id: strawberry.ID = strawberry.field(description="Counts the refusals of the store, without gaps, in order.")
     kind: ChangeKind = strawberry.field(description="What it would have been.")
-    actor: str = strawberry.field(description="Who asked for it.")
-    reason: str = strawberry.field(description="Why, in the words of who asked.")
-    change_ticket: str | None = strawberry.field(description="The ticket it was asked for under.")
+    actor: str = strawberry.field(description="Who requested it.")
+    reason: str = strawberry.field(description="Why, in the words of the actor.")
+    change_ticket: str | None = strawberry.field(description="The ticket it was requested under.")
     namespaces: list[str] = strawberry.field(description="The namespaces it named, in order.")
     outcome: str = strawberry.field(
         description=(
             "The answer: the name of a result, as `VersionConflict`, `NotFound` or `PolicyViolation`; `Forbidden` to "
-            "who asked to force what they may not."
+            "an actor who may not force it."
         )
     )
     request: JSON = strawberry.field(
-        description="What was asked for, of each list the first ten items; how many characters there were, if too many."
+        description="What was requested, of each list the first ten items; how many characters there were, if too many."
     )
     details: JSON = strawberry.field(description="What was answered, bounded in the same way.")
     broken_rules = strawberry.field(
@@ -257,8 +257,8 @@ class RefusalFilter:
     namespace: str | None = strawberry.field(default=None, description="Of requests that named this namespace.")
     actor: str | None = strawberry.field(default=None, description="Of requests by this actor.")
     change_ticket: str | None = strawberry.field(default=None, description="Of requests under this ticket.")
-    since: datetime | None = strawberry.field(default=None, description="Refused at this moment or later.")
-    until: datetime | None = strawberry.field(default=None, description="Refused before this moment.")
+    since: datetime | None = strawberry.field(default=None, description="Refused at this time or later.")
+    until: datetime | None = strawberry.field(default=None, description="Refused before this time.")
 
     def query(self) -> queries.RefusalFilter:
         """Raises InvalidArgument naming `filter.` and the field."""

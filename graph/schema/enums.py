@@ -36,7 +36,7 @@ _describe(
         ShardStatus.ACTIVE: "Served by its owner.",
         ShardStatus.DRAINING: "Its owner finishes what it has and takes on nothing new.",
         ShardStatus.PAUSED: "Its owner holds it and serves nothing for now.",
-        ShardStatus.DISABLED: "Taken out of service until an operator says otherwise.",
+        ShardStatus.DISABLED: "Taken out of service until an operator puts it back.",
     },
 )
 
@@ -45,7 +45,7 @@ _describe(
     "What happened to one shard.",
     {
         DiffKind.CREATED: "It was not there before: `previous` is null.",
-        DiffKind.UPDATED: "It changed: `changedFields` says where.",
+        DiffKind.UPDATED: "It changed: `changedFields` has the fields.",
         DiffKind.DELETED: "It is gone: `current` is null.",
     },
 )
@@ -62,9 +62,9 @@ _describe(
         ChangeKind.UPDATE_NODE: "A node was changed or removed.",
         ChangeKind.DRAIN_NODE: "A node was taken out of placement.",
         ChangeKind.PLAN_REBALANCE: "A plan was made, and kept to be reviewed.",
-        ChangeKind.APPLY_PLAN: "Shards were moved as a plan says.",
+        ChangeKind.APPLY_PLAN: "Shards were moved as planned.",
         ChangeKind.APPROVE_PLAN: "A plan was approved.",
-        ChangeKind.REJECT_PLAN: "A plan was rejected: nobody makes its moves, or any more of them.",
+        ChangeKind.REJECT_PLAN: "A plan was rejected: none of its moves are made, or no more of them.",
         ChangeKind.STOP_PLAN: "A plan that was being applied was stopped.",
         ChangeKind.ROLLBACK_CHANGE: "A plan to take changes back was made, and kept to be reviewed.",
         ChangeKind.COMPACT_HISTORY: "History was compacted: positions before its floor can no longer be served.",
@@ -118,12 +118,12 @@ _describe(
     "How far a plan has come.",
     {
         PlanStatus.PROPOSED: "It can be reviewed, and applied where no approval is required.",
-        PlanStatus.APPROVED: "Somebody approved it: it can be applied, if nothing it relies on has changed.",
-        PlanStatus.REJECTED: "Somebody rejected it: it is not applied, or no further.",
+        PlanStatus.APPROVED: "It was approved: it can be applied, if nothing it relies on has changed.",
+        PlanStatus.REJECTED: "It was rejected: it is not applied, or no further.",
         PlanStatus.EXPIRED: "It was not begun in time.",
         PlanStatus.SUPERSEDED: "A newer plan for one of its namespaces was approved or begun.",
         PlanStatus.APPLYING: "Some of its moves were made.",
-        PlanStatus.STOPPED: "Some of its moves were made; the others wait for somebody to resume it.",
+        PlanStatus.STOPPED: "Some of its moves were made; the others wait until it is resumed.",
         PlanStatus.APPLIED: "Its moves were made.",
     },
 )
@@ -141,7 +141,7 @@ _describe(
     ConflictReason,
     "Why a rollback leaves a shard as it is.",
     {
-        ConflictReason.CHANGED_SINCE: "Somebody else changed it after what is to be rolled back, or in between.",
+        ConflictReason.CHANGED_SINCE: "It was changed after what is to be rolled back, or in between.",
         ConflictReason.CREATED: "It was created: a rollback deletes nothing.",
         ConflictReason.DELETED: "It was deleted: a rollback creates nothing.",
         ConflictReason.PINNED: "It is pinned to where it is.",
@@ -184,7 +184,7 @@ _describe(
 
 _describe(
     StayReason,
-    "Why a shard stays where it is although its strategy wants it elsewhere.",
+    "Why a shard stays where it is although its strategy places it elsewhere.",
     {
         StayReason.PINNED: "It is pinned.",
         StayReason.CORDONED: "Its owner is cordoned.",

@@ -37,7 +37,8 @@ from persistence.model.fields import check_identifiers
 from persistence.model.paging import PageRequest
 from persistence.model.queries import DiffDetail, HistoryOrder
 from persistence.model.records import DiffKind, MoveReason, ShardKey
-from persistence.ports import HistoryReader, Store
+from persistence.ports.readers import HistoryReader
+from persistence.ports.store import Store
 
 
 def _holder(context: Context) -> Callable[[records.ShardDiff], bool]:
@@ -98,8 +99,8 @@ class ShardHistoryFilter:
         default=None,
         description="By which the shard came from one owner to another; or, if false, by which it did not.",
     )
-    since: datetime | None = strawberry.field(default=None, description="Committed at this moment or later.")
-    until: datetime | None = strawberry.field(default=None, description="Committed before this moment.")
+    since: datetime | None = strawberry.field(default=None, description="Committed at this time or later.")
+    until: datetime | None = strawberry.field(default=None, description="Committed before this time.")
 
     def query(self) -> queries.ShardHistoryFilter:
         """Raises InvalidArgument naming `filter.` and the field."""

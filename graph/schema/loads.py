@@ -17,7 +17,7 @@ from persistence.codec import cursors
 from persistence.codec.cursors import Cursor
 from persistence.model.fields import MAX_FILTER_VALUES, Problems, check_identifiers, identifier_problem
 from persistence.model.records import Node, ShardStatus
-from persistence.ports import ShardCount
+from persistence.ports.readers import ShardCount
 
 MAX_COUNTS: Final = 5_000
 """In one answer."""

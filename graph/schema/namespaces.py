@@ -38,7 +38,7 @@ class FreezeFields:
     """What the type and the input of a freeze have in common: all of it."""
 
     begins: datetime = strawberry.field(description="When it begins.")
-    ends: datetime = strawberry.field(description="When it ends: changes are allowed again from this moment on.")
+    ends: datetime = strawberry.field(description="When it ends: changes are allowed again from this time on.")
     reason: str = strawberry.field(description="Why. Not blank, at most 1,024 characters.")
 
 
@@ -62,7 +62,7 @@ class RecurringFreezeFields:
     time_zone: str = strawberry.field(description="The time zone of the schedule, such as `Europe/Berlin` (IANA).")
     reason: str = strawberry.field(description="Why. Not blank, at most 1,024 characters.")
     until: datetime | None = strawberry.field(
-        default=None, description="It does not begin any more from this moment on; null for no end."
+        default=None, description="It does not begin any more from this time on; null for no end."
     )
 
 
@@ -87,7 +87,7 @@ class PolicyFields:
     )
     approval_required: bool = strawberry.field(
         default=DEFAULT_POLICY.approval_required,
-        description="Whether a plan is applied only after someone else than its submitter approved it.",
+        description="Whether a plan is applied only after another person than its submitter approved it.",
     )
     move_budget_percent: float = strawberry.field(
         default=DEFAULT_POLICY.move_budget_percent,
@@ -190,10 +190,7 @@ class Namespace:
         description="Counts the changes of its configuration, from 1. The `expectedVersion` of configureNamespace."
     )
     digest: str = strawberry.field(
-        description=(
-            "32 hex digits over every shard's id, version and checksum: "
-            "whoever holds the same digest holds the same table."
-        )
+        description=("32 hex digits over every shard's id, version and checksum: equal digests are equal tables.")
     )
     shard_count: int = strawberry.field(description="How many shards it has.")
     revision: Revision = strawberry.field(description="The revision of the last change to one of its shards.")

@@ -42,7 +42,7 @@ LABELS: Final = 'A JSON object of strings that selectors can match, such as {"di
 WEIGHT: Final = f"How much it takes, relative to other nodes: a whole number from 1 to {MAX_WEIGHT:,}."
 
 EXPECTED_VERSION: Final = (
-    "The version you have seen. If the node is at another one, nothing is written and the answer says so."
+    "The version you have seen. If the node is at another one, nothing is written and the answer shows it."
 )
 
 
@@ -78,7 +78,7 @@ class Node:
     loads = strawberry.field(
         resolver=node_loads,
         graphql_type=list[NamespaceLoad],
-        description="What it owns of each namespace, as of the newest revision this server knows, and what it might.",
+        description="What it owns of each namespace, as of the newest revision received, and what it might.",
         metadata={**costs(LOADS), TOGETHER: True},
     )
     last_change = strawberry.field(

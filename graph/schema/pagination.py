@@ -16,7 +16,7 @@ from graphql import (
 )
 
 from graph.execution.context import Info
-from graph.execution.prepared import PlannedInfo
+from graph.execution.operation_plan import PlannedInfo
 from graph.execution.records import Edges
 from graph.execution.workload import names_below
 from graph.schema.arguments import require_namespaces
@@ -26,7 +26,7 @@ from persistence.codec.cursors import Cursor, CursorKind
 from persistence.model.paging import Page, PageRequest, page_request
 from persistence.model.queries import HistoryOrder
 from persistence.model.records import StreamPosition
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 
 K = TypeVar("K")
 

@@ -57,7 +57,7 @@ class ApplyPlanInput:
         return plan_commands.ApplyPlan(self.plan_id, self.change.request(principal), self.max_moves, self.resume)
 
 
-@strawberry.input(description="A plan to be approved, as whoever asks has reviewed it.")
+@strawberry.input(description="A plan to be approved, as its approver has reviewed it.")
 class ApprovePlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
     change: ChangeInput = strawberry.field(description=CHANGE)
@@ -66,7 +66,7 @@ class ApprovePlanInput:
         return plan_commands.ApprovePlan(self.plan_id, self.change.request(principal))
 
 
-@strawberry.input(description="A plan that nobody shall apply, or go on with.")
+@strawberry.input(description="A plan that is not to be applied, or not any further.")
 class RejectPlanInput:
     plan_id: strawberry.ID = strawberry.field(description=_PLAN_ID)
     change: ChangeInput = strawberry.field(description=CHANGE)

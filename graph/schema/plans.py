@@ -25,8 +25,12 @@ from graph.schema.pagination import (
 from graph.schema.proposals import RebalanceProposal
 from graph.schema.scalars import Revision
 from persistence.codec import cursors
+from persistence.commands.command import ChangeRequest
+from persistence.commands.plans import ApplyPlan
+from persistence.errors import InvalidArgument
 from persistence.model import plans, queries
 from persistence.model.fields import plan_id_problem
+from persistence.model.outcomes import Outcome
 from persistence.model.plans import PlanKind, PlanStatus
 
 PLANS_WITH_PROPOSALS: Final = 20
@@ -48,11 +52,11 @@ class RebalancePlan:
     moves_made: int = strawberry.field(description="How many of its moves were made: the first ones, in their order.")
     expires_at: datetime = strawberry.field(description="From when on it cannot be begun any more.")
     created: Change = strawberry.field(description="Who proposed it (last, if more than once), when and why.")
-    approved: Change | None = strawberry.field(description="Who approved it; null if nobody has since.")
+    approved: Change | None = strawberry.field(description="Who approved it; null while it is not approved.")
     latest: Change = strawberry.field(
         description="The change that brought it where it is. If it is SUPERSEDED, that decided for the newer plan."
     )
-    applied: Change | None = strawberry.field(description="Who made the last of its moves; null if nobody has.")
+    applied: Change | None = strawberry.field(description="Who made the last of its moves; null until it is made.")
     changes = strawberry.field(
         resolver=changes_of_plan,
         graphql_type=ChangeConnection,
@@ -62,7 +66,7 @@ class RebalancePlan:
         resolver=proposals.proposal,
         metadata=costs(PROPOSAL),
         graphql_type=RebalanceProposal,
-        description="What it says to do. Read only when selected: it may hold ten thousand moves.",
+        description="What it proposes. Read only when selected: it may hold ten thousand moves.",
     )
 
 
@@ -122,3 +126,26 @@ async def rebalance_plans(
 
 def _position_of(plan: plans.RebalancePlan) -> int:
     return plan.created.id
+
+
+async def plan_preflight(
+    info: Info,
+    id: Annotated[strawberry.ID, strawberry.argument(description="The plan's id.")],  # noqa: A002 - by schema
+    max_moves: Annotated[
+        int | None,
+        strawberry.argument(description="As of `applyPlan`: the next wave, of at most so many moves. By default all."),
+    ] = None,
+    change_ticket: Annotated[
+        str | None, strawberry.argument(description="The ticket that it would be applied under.")
+    ] = None,
+    resume: Annotated[bool, strawberry.argument(description="As of `applyPlan`: to go on after a stop.")] = False,  # noqa: FBT002 - by schema
+) -> Outcome | None:
+    """The outcome that applying it would have, found out in the same way."""
+    if problem := plan_id_problem(id):
+        raise invalid("id", problem)
+    actor = info.context.principal.subject or "preflight"
+    change = ChangeRequest(actor=actor, reason="see whether it can be applied", change_ticket=change_ticket)
+    try:
+        return await info.context.services.writer.foresee(ApplyPlan(id, change, max_moves, resume))
+    except InvalidArgument as error:
+        raise invalid(*next((each.field.removeprefix("change."), each.message) for each in error.errors)) from None

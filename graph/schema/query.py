@@ -10,7 +10,6 @@ from graph.schema import history as of_history
 from graph.schema import loads as of_loads
 from graph.schema import namespaces as of_namespaces
 from graph.schema import nodes as of_nodes
-from graph.schema import plan_preflight as of_plan_preflight
 from graph.schema import plans as of_plans
 from graph.schema import shards as of_shards
 from graph.schema import simulations as of_simulations
@@ -125,7 +124,7 @@ class Query:
         description="Plans, the newest first.",
     )
     plan_preflight = strawberry.field(
-        resolver=of_plan_preflight.plan_preflight,
+        resolver=of_plans.plan_preflight,
         graphql_type=ApplyPlanResult | None,
         description=(
             "What `applyPlan` would refuse a plan for now, such as a freeze, an approval that is missing, a budget or "

@@ -84,7 +84,7 @@ SCALARS: Final[Mapping[object, ScalarDefinition]] = {
     datetime: strawberry.scalar(
         name="DateTime",
         description=(
-            "A moment, as in RFC 3339, to the microsecond. Written in UTC (2026-01-31T09:30:00.123456Z); "
+            "A point in time, as in RFC 3339, to the microsecond. Written in UTC (2026-01-31T09:30:00.123456Z); "
             "read with Z or any offset, refused without one."
         ),
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",

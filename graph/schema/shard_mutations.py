@@ -46,7 +46,7 @@ _SHARD_ID: Final = (
 )
 
 _EXPECTED: Final = (
-    "The version you have seen. If the shard is at another one, nothing is written and the answer says so."
+    "The version you have seen. If the shard is at another one, nothing is written and the answer shows it."
 )
 
 _MOST_WARNINGS: Final = 20

@@ -36,7 +36,7 @@ from persistence.model.fields import Problems, check_identifiers, identifier_pro
 from persistence.model.paging import MAX_PAGE
 from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import ShardStatus
-from persistence.ports import OWNER_SEARCHED
+from persistence.ports.readers import OWNER_SEARCHED
 
 
 @strawberry.type(description="A decision that a shard stays where it is; rebalances leave it alone.")
@@ -104,7 +104,7 @@ class Shard:
         )
     )
     owner_epoch: Revision = strawberry.field(
-        description="Counts its changes of owner, from 1. A fencing token: refuse whoever shows a lower one."
+        description="Counts its changes of owner, from 1. A fencing token: refuse requests with a lower one."
     )
     checksum: str = strawberry.field(
         description=(
@@ -233,13 +233,13 @@ class ShardFilter:
         return replace(where, owner_node_ids=[each for each in owners if (each in absent) is self.orphaned])
 
 
-@strawberry.input(one_of=True, description="A moment of the past: exactly one of its fields.")
+@strawberry.input(one_of=True, description="A point in time: exactly one of its fields.")
 class AsOf:
     revision: Revision | None = strawberry.field(
         default=strawberry.UNSET, description="As the table stood right after this revision."
     )
     time: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="As the table stood at this moment; now, if it lies in the future."
+        default=strawberry.UNSET, description="As the table stood at this time; now, if it lies in the future."
     )
 
     def record(self) -> records.AsOf:
@@ -249,7 +249,7 @@ class AsOf:
 
 
 AsOfArgument: TypeAlias = Annotated[
-    AsOf | None, strawberry.argument(description="Answer as the table stood at a moment of the past.")
+    AsOf | None, strawberry.argument(description="Answer as the table stood at a point in time.")
 ]
 
 AtLeast: TypeAlias = Annotated[

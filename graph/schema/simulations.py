@@ -49,13 +49,13 @@ def shard_id(parent: strawberry.Parent[Explanation]) -> str:
     return parent.shard.shard_id
 
 
-@strawberry.type(description="Why a shard is where it is, told from what the planner itself computes.")
+@strawberry.type(description="Why a shard is where it is, from what the planner itself computes.")
 class PlacementExplanation:
     namespace: Namespace = strawberry.field(description="The namespace, whose strategy decides.")
     shard_id = strawberry.field(resolver=shard_id, description="The shard's id.")
     owner_node_id = strawberry.field(resolver=owner_node_id, description="The node that owns it.")
     target_node_id: str | None = strawberry.field(
-        description="The node its strategy wants it on; null if the namespace cannot be placed."
+        description="The node its strategy places it on; null if the namespace cannot be placed."
     )
     move: Move | None = strawberry.field(
         description=(
@@ -74,7 +74,7 @@ class PlacementExplanation:
     )
     stays = strawberry.field(
         resolver=stays,
-        description="Why it stays although its strategy wants it elsewhere; null if nothing keeps it.",
+        description="Why it stays although its strategy places it elsewhere; null if nothing keeps it.",
     )
     summary: str = strawberry.field(description="All of this in a sentence or two.")
     candidates: list[PlacementCandidate] = strawberry.field(

@@ -21,7 +21,7 @@ from persistence.model.fields import check_identifiers
 from persistence.model.queries import EVERY_SHARD, DiffFilter
 from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
-from persistence.ports import DiffFeed
+from persistence.ports.feed import DiffFeed
 
 
 @strawberry.type(description="Where the change stream is.")

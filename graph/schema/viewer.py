@@ -1,4 +1,4 @@
-"""The caller, as the server knows it."""
+"""The caller, as it is authenticated."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ import strawberry
 from graph.execution.context import Info
 
 
-@strawberry.type(description="The caller: what its token says, or may without one.")
+@strawberry.type(description="The caller, by its token, or what it may do without one.")
 class Viewer:
     subject: str | None = strawberry.field(
         description="The subject of the token, who its changes are by; null where no token is needed."

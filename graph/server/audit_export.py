@@ -66,15 +66,15 @@ async def _chunks(process: asyncio.subprocess.Process, request: bytes) -> AsyncI
         process.stdin.write(request)
         await process.stdin.drain()
     process.stdin.close()
-    # Read beside the output, so that the process does not wait for what it has to say of itself to be taken.
-    said = asyncio.create_task(process.stderr.read(_LONGEST_ERROR))
+    # Read beside the output: a process whose stderr is full would wait.
+    errors = asyncio.create_task(process.stderr.read(_LONGEST_ERROR))
     try:
         while chunk := await process.stdout.read(CHUNK):
             yield chunk
         if await process.wait():
-            last = (await said).decode(errors="replace").strip().rpartition("\n")[2]
+            last = (await errors).decode(errors="replace").strip().rpartition("\n")[2]
             raise StoreUnavailable(last or "the process that exports has ended")
     finally:
-        said.cancel()
+        errors.cancel()
         with suppress(asyncio.CancelledError):
-            await said
+            await errors

@@ -32,7 +32,7 @@ from graph.settings import Settings
 from persistence.errors import StoreUnavailable
 from persistence.feed.live import LiveFeed, live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.database import Fence, SharedWord
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_bulk_store, open_store
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from persistence.audit.checkpoints import Checkpoint, Verdict
     from persistence.audit.compliance import CheckFilter, Report
     from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
-    from persistence.ports import Retention
+    from persistence.ports.writes import Retention
 
 Progress = Callable[[str], None]
 """Called with each step, in a few words."""

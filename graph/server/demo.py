@@ -24,7 +24,7 @@ from persistence.model.paging import PageRequest
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter
 from persistence.model.records import NodeStatus, ShardKey, ShardStatus
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.service.executor import CommandExecutor
 from strategies.model import Node, Shard
 from strategies.registry import Registry

@@ -1,4 +1,4 @@
-"""Pings of sockets: when each is to be asked for a sign of life."""
+"""Pings of sockets: when each is due."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Beating(Protocol):
 
 
 class Heartbeat:
-    """When the sockets of a server are to be asked for a sign of life: one timer for all, since all wait as long. A
-    timer for each would take half a kilobyte of it."""
+    """When the sockets of a server are to be pinged: one timer for all, since all have the same interval. A timer for
+    each would take half a kilobyte of it."""
 
     _of: ClassVar[WeakKeyDictionary[ServerState, Heartbeat]] = WeakKeyDictionary()
 
@@ -44,7 +44,7 @@ class Heartbeat:
         return heartbeat
 
     def add(self, socket: Beating) -> None:
-        """It is asked once, in so many seconds."""
+        """It is pinged once, after the interval."""
         if not self._seconds:
             return
         socket.beats_at = self._loop.time() + self._seconds

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from graph.execution.errors import Code
 from graph.server.connections import Connections, WireLimits
 from graph.server.joined_writes import JoinedWrites
+from graph.server.repeated_heads import RepeatedHeads, head_of
 
 _HEAD_SLICE: Final = 8_192
 """Read at a time while a head is awaited, or chunks of a body: each request or chunk in it takes microseconds."""
@@ -45,6 +46,8 @@ class HttpProtocol(HttpToolsProtocol):
     limits: ClassVar[WireLimits] = WireLimits()
     registry: ClassVar[Connections | None] = None
     """Which connections there may be; null for any."""
+    repeated: ClassVar[RepeatedHeads | None] = None
+    """What answers requests whose head came before; null for nothing."""
 
     # Absent before the first request, which uvicorn's annotations leave out, and after the last one.
     cycle: Any
@@ -55,6 +58,10 @@ class HttpProtocol(HttpToolsProtocol):
     scope: Any
 
     _awaits = _REQUEST
+    _begun = 0
+    """Requests of which the first byte was in what is being read."""
+    _head = b""
+    """Of the last request that came in one piece, if it may come again."""
     _since: float = 0.0
     """When what is awaited began: of a head and of a body, when its first byte came."""
     _idle_since: float | None = None
@@ -76,9 +83,11 @@ class HttpProtocol(HttpToolsProtocol):
     _unsent_timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    def within(cls, limits: WireLimits, registry: Connections | None) -> type[Self]:
+    def within(
+        cls, limits: WireLimits, registry: Connections | None, repeated: RepeatedHeads | None = None
+    ) -> type[Self]:
         """The protocol with these limits. uvicorn takes a class, not an instance."""
-        return type(cls.__name__, (cls,), {"limits": limits, "registry": registry})
+        return type(cls.__name__, (cls,), {"limits": limits, "registry": registry, "repeated": repeated})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         joined = JoinedWrites(transport, self.loop, self._watch_unsent)
@@ -134,10 +143,44 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._pending:
             self._pending += data
         elif len(data) <= _HEAD_SLICE:
-            self._feed(data)
+            repeated = self.repeated if self._is_between_requests else None
+            if repeated is None:
+                self._feed(data)
+            elif not self._answer_again(data, repeated):
+                self._feed(data)
+                self._note(data, repeated)
         else:
             self._pending = data
             self._read_on()
+
+    @property
+    def _is_between_requests(self) -> bool:
+        """Whether everything received was answered, and the client has room for what is answered next."""
+        return (
+            self._awaits == _REQUEST
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def _answer_again(self, data: bytes, repeated: RepeatedHeads) -> bool:
+        """Whether it was a whole request whose head is known and whose answer is kept. The parser, which has not seen
+        it, is where it would be after it: between requests."""
+        answer = repeated.answer(data, self.server_state.default_headers)
+        if answer is None:
+            return False
+        cast("JoinedWrites", self.transport).write_whole(answer)
+        self.on_response_complete()
+        return True
+
+    def _note(self, data: bytes, repeated: RepeatedHeads) -> None:
+        """Remember the head of what was one request, once it has come twice on this connection."""
+        if self.parser is None or self._begun != 1 or self._awaits != _REQUEST:
+            return
+        head = head_of(data)
+        if head and head == self._head:
+            repeated.remember(head, self.scope, len(data))
+        self._head = head
 
     def _read_on(self) -> None:
         """Feed a slice of what was received. The rest follows in turns of its own; once several requests wait for their
@@ -167,7 +210,7 @@ class HttpProtocol(HttpToolsProtocol):
         return self._closing
 
     def _feed(self, data: bytes) -> None:
-        self._has_begun = False
+        self._has_begun, self._begun = False, 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -198,6 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._idle_since = None
         self._awaits, self._has_begun = _HEAD, True
+        self._begun += 1
 
     def on_headers_complete(self) -> None:
         self._awaits, self._has_begun = _BODY, True

@@ -44,6 +44,12 @@ class JoinedWrites:
             self._loop.call_soon(self.flush)
         self._held += data
 
+    def write_whole(self, data: bytes) -> None:
+        """A whole response, which nothing follows in this turn."""
+        if not self._is_lost:
+            self.flush()
+            self.transport.write(data)
+
     def write_eof(self) -> None:
         self.flush()
         self.transport.write_eof()

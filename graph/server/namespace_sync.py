@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from graph.settings import NamespaceDeclaration, SettingsError, load_namespaces
+from graph.namespace_declarations import NamespaceDeclaration
+from graph.settings import SettingsError, load_namespaces
 from persistence.codec.json_documents import configuration_differences
 from persistence.commands.command import ChangeRequest
 from persistence.commands.namespaces import ConfigureNamespace
 from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUnavailable, TransientConflict
 from persistence.model.outcomes import NamespaceConfigured
-from persistence.ports import NamespaceReader
+from persistence.ports.readers import NamespaceReader
 from persistence.service.executor import CommandExecutor
+from persistence.tasks import end
 from strategies.registry import Registry
 
 ACTOR: Final = "settings-file"
@@ -137,9 +139,7 @@ async def syncing_namespaces(
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def _keep_syncing(sync: NamespaceSync, seconds: float) -> None:

@@ -208,9 +208,7 @@ async def preparing(
         yield lambda: tasks.append(asyncio.create_task(prepare_or_stop(), name="omnirelay-documents"))
     finally:
         for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
 
 def return_large_blocks() -> None:

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from graph.server.connections import WireLimits, connections_of
 from graph.server.descriptors import backlog
 from graph.server.http_protocol import HttpProtocol
+from graph.server.repeated_heads import RepeatedHeads
 from graph.server.websocket_protocol import WebSocketProtocol
 from graph.settings import Settings
 
@@ -30,7 +31,9 @@ class WebServer(uvicorn.Server):
 
     def __init__(self, app: Starlette, settings: Settings, announce: Callable[[], None]) -> None:
         connections = connections_of(settings)
-        http = HttpProtocol.within(WireLimits(send_seconds=settings.send_timeout_seconds), connections)
+        kept = app.state.kept_answers
+        repeated = None if kept is None else RepeatedHeads(kept)
+        http = HttpProtocol.within(WireLimits(send_seconds=settings.send_timeout_seconds), connections, repeated)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -87,7 +90,7 @@ class WebServer(uvicorn.Server):
         """Until clients have left, for as long as an idle connection is kept, or a stopping server may take.
 
         A connection that is closed while a request is on its way to it fails that request. So the next response on
-        each says that it is the last, and an idle one is closed when it would have been anyway.
+        each has `Connection: close`, and an idle one is closed when it would have been anyway.
         """
         if self._adopting:
             await asyncio.wait(self._adopting)

@@ -4,6 +4,10 @@ Not uvicorn's protocol, nor what websockets has after the handshake, for three r
 docs/decisions/0048-before-a-token-is-known.md: they hold 25 kB for a socket that is idle, they parse all that one
 read has brought before any other connection has its turn, and their limit of a message is the same before and after a
 token is known. https://www.rfc-editor.org/rfc/rfc6455
+
+One class, longer than others: frames, application, pings and the end of a socket change one state, and hold it in slots
+of one object, of which there are thousands. What has no state of it is in files of its own: the request before
+(`websocket_handshake`), the frames (`websocket_frames`), when pings are due (`heartbeat`).
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from websockets.frames import Close, Opcode
 from websockets.http11 import Response
 
 from graph.close_codes import CloseCode
-from graph.http.websocket import FRAMES, MAX_FIRST_BYTES
+from graph.http.socket_adapter import FRAMES, MAX_FIRST_BYTES
 from graph.server.connections import Connections
 from graph.server.heartbeat import Heartbeat
 from graph.server.websocket_frames import FrameError, FrameReader, frame_of
@@ -464,7 +468,7 @@ class WebSocketProtocol(asyncio.Protocol):
     # Pings.
 
     def beat(self) -> None:
-        """It is `beats_at`: ask for a sign of life, unless the answer to the last ping is still awaited."""
+        """It is `beats_at`: send a ping, unless the answer to the last one is still awaited."""
         if self._state is not _State.OPEN or self._transport.is_closing():
             return
         if self._ping is not None:
@@ -509,7 +513,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.stop_keepalive()
 
     def _end(self, code: int, reason: str = "") -> None:
-        """The application is told once."""
+        """The application gets one event of it."""
         if self._ended is None:
             self._ended = {"type": "websocket.disconnect", "code": int(code), "reason": reason}
             self._wake()

@@ -1,5 +1,5 @@
 """A worker: one of the processes of a server that serve. It has a store, feed, replica and web server of its own; the
-supervisor hands it connections, makes its plans and tells it when to stop.
+supervisor hands it connections, makes its plans and signals it to stop.
 
 It ends with the supervisor: once their channel is closed it stops as after SIGTERM.
 """

@@ -34,7 +34,7 @@ from persistence.planning.explanation import Explanation
 from persistence.planning.proposal import Move, Proposal
 from persistence.planning.scope import Narrowing
 from persistence.planning.what_if import DrainPreflight, WhatIf
-from persistence.ports import BulkStore, Store
+from persistence.ports.store import BulkStore, Store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer
 from persistence.tracing import NO_TRACING, Tracer

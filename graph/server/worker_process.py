@@ -77,7 +77,7 @@ class WorkerProcess:
         """Its process has ended."""
         self.serving_since = time.monotonic()
         self.leaving = False
-        """Whether it was told to stop."""
+        """Whether it was signalled to stop."""
         self.snapshot: Snapshot = ()
         self._end = channel
         self._channel: Channel | None = None

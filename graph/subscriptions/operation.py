@@ -33,7 +33,7 @@ from graph.auth.principal import Principal, Scope
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.executor import RecordExecutor
-from graph.execution.prepared import Run
+from graph.execution.operation_plan import Run
 from graph.execution.workload import names_below
 from graph.schema.build import MeshSchema
 from graph.schema.change_stream import ChangeSource

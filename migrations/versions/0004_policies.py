@@ -9,7 +9,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# What a namespace has that was configured before there were policies. Whoever configures it next writes all of it.
+# What a namespace has that was configured before there were policies. The next configuration writes all of it.
 DEFAULT = (
     '{"ticketRequired": false, "ticketPattern": null, "approvalRequired": false, "moveBudgetPercent": 10.0, '
     '"windowSeconds": 3600, "windowMoves": null, "shardWindowMoves": null, "freezes": []}'

@@ -329,7 +329,7 @@ class ComplianceChecker:
 
     def _reason(self, row: RowEntry) -> MoveReason | None:
         """Why a plan moved the shard, or its lead. Null where none did, and where the owner or the leader was not what
-        the reason says: a move is not involuntary because it is written so."""
+        the reason shows: a move is not involuntary because it is written so."""
         if row.move_reason in INVOLUNTARY:
             of_owner = row.move_reason.startswith("OWNER_")
             node_id = row.previous_owner_node_id if of_owner else (parsed_images(row)[0] or {}).get("leaderId")

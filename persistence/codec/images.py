@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from persistence.model.drafts import new_shard, pooled
 from persistence.model.records import (
     ADDED_FIELDS,
     CONTENT_FIELDS,
@@ -27,8 +28,6 @@ from persistence.model.records import (
     ShardKey,
     ShardStatus,
     content_values,
-    new_shard,
-    pooled,
     public_name,
 )
 

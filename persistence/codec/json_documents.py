@@ -1,6 +1,6 @@
 """Policies and the details of changes as JSON documents: as rows store them, and policies as the API writes them.
 
-How two configurations differ is told in the same names and values.
+How two configurations differ is written in the same names and values.
 
 The document of a policy names every rule, also those at their defaults: what was configured stays, should a default
 ever change.

@@ -14,6 +14,7 @@ from persistence.codec.columns import MANY, digest_terms, row_digests
 from persistence.codec.encoding import digest_term, encode_texts
 from persistence.codec.json_documents import details_json, write_policy
 from persistence.commands.command import ChangeRequest, Command, request_digest
+from persistence.model.drafts import new_shard
 from persistence.model.fields import canonical_json
 from persistence.model.plans import PlanStatus, RebalancePlan
 from persistence.model.policy import NamespacePolicy
@@ -33,7 +34,6 @@ from persistence.model.records import (
     ShardContent,
     ShardKey,
     content_values,
-    new_shard,
 )
 from persistence.planning.proposal import Proposal
 

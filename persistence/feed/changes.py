@@ -20,7 +20,8 @@ from persistence.model.paging import PageRequest
 from persistence.model.queries import ChangeFilter, DiffFilter
 from persistence.model.records import NO_CHANGE, Change, ChangeMark, StreamPosition
 from persistence.model.stream import CommittedChange, DiffBatch
-from persistence.ports import ChangeReader, ChangeStream
+from persistence.ports.feed import ChangeStream
+from persistence.ports.readers import ChangeReader
 
 if TYPE_CHECKING:
     from persistence.feed.live import NewestChange
@@ -30,7 +31,7 @@ HELD: Final = 1_000
 
 
 class HeadFeed(Protocol):
-    """What hears of changes."""
+    """What this process has received of changes."""
 
     @property
     def newest(self) -> NewestChange: ...

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from persistence.feed.tailer import FeedLimits
 from persistence.model.records import ShardDiff, StreamPosition
 from persistence.model.stream import StreamHead
-from persistence.ports import ChangeStream
+from persistence.ports.feed import ChangeStream
 
 _REMEMBERED: Final = 64
 """Pages, some 250 kB each. Subscribers that read a change of thousands of shards, or come back after a restart, are

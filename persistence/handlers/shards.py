@@ -32,6 +32,7 @@ from persistence.commands.shards import (
 from persistence.commands.write_set import ShardWrite, WriteSet, write_set
 from persistence.handlers.rules.pins import check_pins
 from persistence.handlers.rules.policies import check
+from persistence.model.drafts import new_contents
 from persistence.model.outcomes import NotFound, PolicyViolation, StaleShard, VersionConflict
 from persistence.model.records import (
     ADDED_FIELDS,
@@ -44,7 +45,6 @@ from persistence.model.records import (
     ShardContent,
     ShardKey,
     Tombstone,
-    new_contents,
 )
 from persistence.planning.proposal import Move
 

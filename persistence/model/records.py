@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields, make_dataclass
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from persistence.model.policy import DEFAULT_POLICY, NamespaceConfiguration, NamespacePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
-
-
-T = TypeVar("T")
 
 NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 """Of namespaces and strategies: without a slash, so that the first in `namespace/shard` ends the namespace, and without
@@ -117,7 +113,7 @@ class MoveReason(StrEnum):
 INVOLUNTARY: Final = frozenset(
     {MoveReason.OWNER_REMOVED, MoveReason.OWNER_DOWN, MoveReason.LEADER_REMOVED, MoveReason.LEADER_DOWN}
 )
-"""Of moves that nobody chose: their shards have no working owner, or no working leader. Others can wait.
+"""Of involuntary moves: their shards have no working owner, or no working leader. Others can wait.
 
 The distinction is that of Kubernetes: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/.
 """
@@ -184,52 +180,6 @@ class Shard:
     @property
     def content(self) -> ShardContent:
         return ShardContent(*content_values(self))
-
-
-_Draft: Final = make_dataclass("_Draft", [(member.name, Any) for member in fields(Shard)], slots=True, eq=False)
-
-
-def new_shard(*values: Any) -> Shard:
-    """From the values of all fields, in their order.
-
-    The constructor of a frozen class takes five times as long: the record is of another class, with the same slots,
-    until it is complete.
-    """
-    draft: Any = _Draft(*values)
-    draft.__class__ = Shard
-    return cast("Shard", draft)
-
-
-def new_shards(columns: Iterable[Iterable[Any]]) -> list[Shard]:
-    """As `new_shard`, from a column of each field's values."""
-    drafts: list[Any] = list(map(_Draft, *columns))
-    for draft in drafts:
-        draft.__class__ = Shard
-    return drafts
-
-
-_ContentDraft: Final = make_dataclass(
-    "_ContentDraft", [(member.name, Any) for member in fields(ShardContent)], slots=True, eq=False
-)
-
-
-def new_contents(columns: Iterable[Iterable[Any]]) -> list[ShardContent]:
-    """As `new_shards`."""
-    drafts: list[Any] = list(map(_ContentDraft, *columns))
-    for draft in drafts:
-        draft.__class__ = ShardContent
-    return drafts
-
-
-POOLED: Final = 65_536
-"""Values that are held to be shared: those that were met last."""
-
-
-@lru_cache(POOLED)
-def pooled(value: T) -> T:
-    """The same object for equal values. A million shards have few owners, strategies and tickets, and a string for each
-    of a shard's own would take more room than the record."""
-    return value
 
 
 CONTENT_FIELDS: Final = tuple(member.name for member in fields(ShardContent))

@@ -9,7 +9,8 @@ from persistence.model.fields import MAX_SHARDS_PER_CHANGE
 from persistence.model.outcomes import BrokenRule
 from persistence.model.policy import PolicyRule
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.namespaces import NamespacePlacement, place_namespace
+from persistence.planning.namespaces import place_namespace
+from persistence.planning.placement import NamespacePlacement
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.schedule import Order, schedule
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
@@ -66,9 +67,9 @@ class Explanation:
             why = "; ".join(violation.message for violation in self.violations)
             return " ".join([f"{name} is on {owner}. It cannot be placed: {why}.{self._led}", *self._when])
         if self.target_node_id == owner:
-            where = f"{name} is on {owner}, where {self.namespace.strategy} wants it.{self._led}"
+            where = f"{name} is on {owner}, where {self.namespace.strategy} places it.{self._led}"
             return " ".join([where, *self._when])
-        wanted = f"{name} is on {owner}, {self.namespace.strategy} wants it on {self.target_node_id}"
+        wanted = f"{name} is on {owner}, {self.namespace.strategy} places it on {self.target_node_id}"
         if self.stays == "LATER_PLAN":
             return f"{wanted}. A later plan moves it: the next one has {self.planned:,} moves, which come first."
         if self.move is None or not self.move.changes_owner:
@@ -115,7 +116,7 @@ def explain(
     *,
     max_moves: int = MAX_SHARDS_PER_CHANGE,
 ) -> Explanation | None:
-    """None where there is no such shard in the snapshot. The plan that it is told from holds at most `max_moves`."""
+    """None where there is no such shard in the snapshot. The plan that it is explained by holds at most `max_moves`."""
     space = next((space for space in snapshot.namespaces if space.name == namespace), None)
     if space is None:
         return None

@@ -17,7 +17,7 @@ from strategies.selectors import read_selector
 @dataclass(frozen=True, slots=True)
 class Share:
     """Of one node. `shards` is its share of them by weight, which need not be whole. `bound` is with how many shards it
-    is full, `capacity_bound` with how much capacity, each null where nothing says so."""
+    is full, `capacity_bound` with how much capacity, each null where there is no such limit."""
 
     shards: float
     bound: int | None

@@ -22,7 +22,7 @@ from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor, TransientConflict
 from persistence.model.records import AsOf, Change, ChangeKind, Compaction
 from persistence.model.stream import StreamHead
-from persistence.ports import Forecast, HistoryCompacted
+from persistence.ports.writes import Forecast, HistoryCompacted
 from persistence.postgres.commit import Relied, commit
 from persistence.postgres.database import Database
 from persistence.postgres.driver import SERVER_SETTINGS
@@ -162,7 +162,7 @@ async def _alone(session: AsyncSession) -> AsyncIterator[None]:
     compaction that follows at once. One that fails leaves that to the server.
     """
     if not (await session.execute(text(f"SELECT pg_try_advisory_lock({_COMPACTING})"))).scalar_one():
-        raise TransientConflict("history is being compacted by somebody else; run this again when that is done")
+        raise TransientConflict("another compaction of history is running; run this again when it is done")
     yield
     await session.execute(text(f"SELECT pg_advisory_unlock({_COMPACTING})"))
 

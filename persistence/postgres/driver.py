@@ -89,7 +89,7 @@ class NothingSent(asyncpg.InterfaceError):  # type: ignore[misc]  # same
 
 
 class FailureLog(Protocol):
-    """What is told of statements that failed: the database that a connection belongs to."""
+    """Where failed statements are noted: the database that a connection belongs to."""
 
     def met(self, error: BaseException) -> bool:
         """Note it; true if the connection that it was met on is not to be used again, though open."""

@@ -19,7 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util.concurrency import in_greenlet
 
 from persistence.errors import Overloaded, StoreError
-from persistence.ports import PoolState
+from persistence.ports.store import PoolState
 from persistence.postgres.database import Database
 from persistence.postgres.driver import (
     OWN_SESSION,

@@ -36,7 +36,7 @@ _KNOWN: Final = """
     (SELECT namespace, shard_id FROM shards UNION ALL SELECT namespace, shard_id FROM shard_tombstones) AS known
 """
 
-# A shard is in one of the two at every moment, and none that a row up to the floor is of leaves both.
+# A shard is in one of the two at all times, and none that a row up to the floor is of leaves both.
 _NEWEST: Final = f"""
     FROM (
         SELECT namespace, shard_id FROM {_KNOWN}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -18,6 +18,7 @@ from persistence.errors import Locked, LockHolder, Overloaded, StoreError
 from persistence.model.records import ShardKey
 from persistence.postgres.driver import Connection
 from persistence.postgres.driver_errors import translated
+from persistence.tasks import end
 
 LOCK_SECONDS: Final = 1.0
 """How long a change waits for rows that are locked. Then it is answered LOCKED."""
@@ -38,9 +39,9 @@ _LOOKS: Final = 1_000
 
 # In SQL, because each row has to be tried in the one statement whose end gives up what it got. A row is locked where it
 # is there and was skipped. Nothing is written, so that no standby has to have it: its commit must not wait for one
-# with these locks held. `shard_id` is empty for a namespace. The multixact of several that share a lock is nobody's
-# transaction, and has no holder here. There is a row for the look itself, where none is locked: its transaction is the
-# mark that it leaves on what it got.
+# with these locks held. `shard_id` is empty for a namespace. The multixact of several that share a lock is no
+# session's transaction, and has no holder here. There is a row for the look itself, where none is locked: its
+# transaction is the mark that it leaves on what it got.
 _LOCKED: Final = """
     WITH key AS MATERIALIZED (
         SELECT DISTINCT namespace, shard_id FROM set_config('synchronous_commit', 'off', true),
@@ -95,7 +96,8 @@ class _Waiting:
 
 
 class RowLocks:
-    """What one process knows of rows that others have locked. `connect` opens the connection that looks.
+    """The rows that other sessions have locked, as far as this process has seen. `connect` opens the connection that
+    looks.
 
     A namespace stands here as a shard without an id.
     """
@@ -114,7 +116,7 @@ class RowLocks:
         self.suspect([key for key, transaction in marks.items() if transaction not in self._looks])
 
     def suspect(self, shards: Collection[ShardKey]) -> None:
-        """They may be locked: whoever writes them waits first."""
+        """They may be locked: a write of them waits first."""
         if len(self._suspects) + len(shards) > _MOST_SUSPECTS:
             self._suspects.clear()  # to be met again
         self._suspects.update(shards)
@@ -148,9 +150,7 @@ class RowLocks:
 
     async def close(self) -> None:
         if self._looking is not None:
-            self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await end(self._looking)
 
     @contextmanager
     def _counted(self, waiting: _Waiting) -> Iterator[None]:

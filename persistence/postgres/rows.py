@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from persistence.codec.images import read_image
 from persistence.codec.json_documents import read_details, read_policy
+from persistence.model.drafts import new_shard
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.records import (
     Change,
@@ -45,7 +46,6 @@ from persistence.model.records import (
     ShardDiff,
     ShardKey,
     ShardStatus,
-    new_shard,
 )
 from persistence.planning import lifecycle
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES, SHARDS

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from persistence.ports import BulkStore, Store
+from persistence.ports.store import BulkStore, Store
 from persistence.postgres.database import Database, Fence
 from persistence.postgres.engine import COMMAND_SECONDS, create_engine, pool_state, sessions
 from persistence.postgres.group_commit import change_group
@@ -38,7 +38,7 @@ async def open_store(
 ) -> AsyncIterator[Store]:
     """A store on a migrated PostgreSQL. Connections open when first needed, the listening one at once.
 
-    `history_span` is how many revisions a new partition of history takes. `fence` is what this process knows of
+    `history_span` is how many revisions a new partition of history takes. `fence` is what this process has seen of
     timelines; `program_revision` is the migration that it was made for, which every connection compares.
     Raises InvalidArgument for a URL that is none. Reads and writes have pools of their own, so that a queue of writers
     behind the stream head leaves lookups alone.

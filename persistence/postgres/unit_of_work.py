@@ -42,7 +42,7 @@ from persistence.model.records import (
     StreamPosition,
 )
 from persistence.offload import offload
-from persistence.ports import CONFIGURATIONS
+from persistence.ports.writes import CONFIGURATIONS
 from persistence.postgres.commit import Assigned, Made, Relied, commit, idempotency_digest
 from persistence.postgres.database import Database
 from persistence.postgres.engine import is_unsent_call, translated

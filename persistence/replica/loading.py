@@ -10,7 +10,7 @@ from typing import Final
 from persistence.errors import EpochMismatch
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 from persistence.model.stream import OmittedRange
-from persistence.ports import ShardReader
+from persistence.ports.readers import ShardReader
 from persistence.replica.sorted_table import SortedTable
 
 _WATCHED: Final = 10_000

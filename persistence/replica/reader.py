@@ -11,7 +11,7 @@ from persistence.errors import Overloaded
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey
-from persistence.ports import ShardCount, ShardReader, ShardTotals, Stamped, holds_none
+from persistence.ports.readers import ShardCount, ShardReader, ShardTotals, Stamped, holds_none
 from persistence.replica.observed_reads import ObservedReads
 from persistence.replica.replica import Replica
 

@@ -1,6 +1,9 @@
 """The replica of one process: loaded from the database slice by slice, kept up to date by the feed, and read from.
 
 Until it is loaded, and again after the stream was replaced, it serves nothing and the database serves everything.
+
+One class, longer than others: table, position, backlog and expectations change together between two awaits. How each of
+them works is in `sorted_table`, `loading` and `pending`.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ from typing import Final, Protocol
 
 from persistence.errors import StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
-from persistence.model.records import UNMARKED, ShardDiff, ShardKey, StreamPosition
+from persistence.model.records import UNMARKED, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import ChangedShard, OmittedRange
-from persistence.ports import ShardReader, Stamped, Watcher
+from persistence.ports.feed import Watcher
+from persistence.ports.readers import ShardReader, Stamped
 from persistence.replica.loading import Full, SameHistory, load
 from persistence.replica.pending import Backlog, Expectations, Lag
 from persistence.replica.sorted_table import SortedTable, StagedDiffs
+from persistence.tasks import end
 
 _APPLIED_AT_ONCE: Final = 500
 """Diffs."""
@@ -107,6 +112,16 @@ class Replica:
         if self._expects and self._expected.of_shard(key):
             return None
         return self._fresh()
+
+    def shows(self, shard: Shard) -> bool:
+        """Whether a lookup of this shard would be answered from memory, with this very object."""
+        position, table = self._position, self._table
+        if self._backlog.items or self._expected.newest > position.revision:
+            found = self.table_with(shard.key)
+            return found is not None and found.value.holds(shard)
+        if table is None or position.revision < self._complete_from:
+            return False
+        return table.holds(shard) and self._feed.fresh
 
     def table_with_all(self, keys: Collection[ShardKey]) -> Stamped[SortedTable] | None:
         """As `table_with`, for several shards at one position."""
@@ -460,6 +475,4 @@ async def following(
     try:
         yield replica
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)

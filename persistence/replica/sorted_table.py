@@ -12,7 +12,7 @@ from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardDiff, ShardKey, ShardStatus
 from persistence.model.stream import ChangedShard
-from persistence.ports import ShardCount, capacity_units
+from persistence.ports.readers import ShardCount, capacity_units
 from persistence.shard_table import ShardTable
 
 BYTES_A_SHARD: Final = 1_000
@@ -91,7 +91,7 @@ class SortedTable(ShardTable):
         return len(self) if namespace is None else len(self.shards(namespace))
 
     def _first(self, namespace: str | None, request: PageRequest[ShardKey]) -> list[Shard]:
-        """Up to `limit` + 1 shards strictly between the cursors, from the end that the request asks for."""
+        """Up to `limit` + 1 shards strictly between the cursors, from the end that the request names."""
         found: list[Shard] = []
         for name, begin, end in self._stretches(namespace, request):
             ids, missing = self._ids[name], request.limit + 1 - len(found)

@@ -38,7 +38,7 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.offload import offload
-from persistence.ports import ChangeGroupFactory, Refusals, UnitOfWork, UnitOfWorkFactory
+from persistence.ports.writes import ChangeGroupFactory, Refusals, UnitOfWork, UnitOfWorkFactory
 from persistence.service import stale_plans
 from persistence.service.group_commit import GroupCommit
 from persistence.service.statistics import CommitStatistics
@@ -161,7 +161,7 @@ class CommandExecutor:
             refusal = await offload(_size(command), refusal_of, command, outcome, left_out)
             await self._refusals.append(refusal)
         except StoreError:
-            _log.exception("a refusal (%s) was not kept in the audit log", type(outcome).__name__)
+            _log.exception("a refusal (%s) was not stored in the audit log", type(outcome).__name__)
 
     async def _run(self, unit: UnitOfWork, command: Command, reads: ReadSet) -> Outcome:
         if command.change.idempotency_key is not None:

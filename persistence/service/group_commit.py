@@ -27,7 +27,7 @@ from persistence.handlers.dispatch import decide
 from persistence.handlers.rules.policies import depending_on_time
 from persistence.model.outcomes import Committed, Outcome
 from persistence.model.records import ShardKey
-from persistence.ports import ChangeGroup, ChangeGroupFactory
+from persistence.ports.writes import ChangeGroup, ChangeGroupFactory
 from persistence.service.statistics import CommitStatistics
 from persistence.tracing import NO_TRACING, Parent, Tracer
 from strategies.registry import Registry
@@ -104,9 +104,7 @@ class _Waiting:
         elif self.sent:
             self.resolve(CommitUnknown(f"the change was sent with others and not answered in {ANSWER_SECONDS:g} s"))
         elif self.begun:
-            self.resolve(
-                StoreUnavailable(f"the database did not answer what a change asked it in {ANSWER_SECONDS:g} s")
-            )
+            self.resolve(StoreUnavailable(f"the database did not answer a change's statement in {ANSWER_SECONDS:g} s"))
         else:
             self.resolve(Overloaded(f"the change waited for others in vain, for {QUEUE_SECONDS:g} s or longer"))
 
@@ -327,9 +325,13 @@ class GroupCommit:
                 yield waited
             finally:
                 self._committing, self._under_way, self._left_behind = None, _Footprint(), 0
-        if self._preparing is not None:
-            # It is sent before these are answered.
+        if self._is_preparing():
+            # What is decided already is sent before these are answered.
             await asyncio.sleep(0)
+
+    def _is_preparing(self) -> bool:
+        """Now: another task may have begun since it was looked at last."""
+        return self._preparing is not None
 
     def _failed(self, group: _Group, error: StoreError) -> Sequence[StoreError | None]:
         """The answers to those that do not wait again, null for what is executed by itself."""

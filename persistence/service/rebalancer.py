@@ -181,8 +181,8 @@ def _proposed(
 
 
 def _check_threshold(snapshot: PlacementSnapshot, strategies: Registry) -> None:
-    """Raises InvalidArgument for namespaces whose shards go where their strategy wants them, however loads are, and for
-    those whose loads are no numbers of shards."""
+    """Raises InvalidArgument for namespaces whose shards go where their strategy places them, however loads are, and
+    for those whose loads are no numbers of shards."""
     placed = [
         space
         for space in snapshot.namespaces

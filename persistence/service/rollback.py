@@ -18,7 +18,9 @@ from persistence.model.queries import ChangeFilter, ShardFilter
 from persistence.model.records import Change, Shard, ShardDiff, ShardKey
 from persistence.planning.proposal import Proposal, Rollback
 from persistence.planning.rollback import compensating_moves
-from persistence.ports import ChangeReader, ChangeStream, PlacementReader, ShardReader, UnitOfWorkFactory
+from persistence.ports.feed import ChangeStream
+from persistence.ports.readers import ChangeReader, PlacementReader, ShardReader
+from persistence.ports.writes import UnitOfWorkFactory
 from strategies.registry import Registry
 
 MAX_ROWS: Final = 100_000

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from persistence.model.outcomes import FieldChange, StalePlan, StalePlanned
 from persistence.model.records import Change
-from persistence.ports import UnitOfWork
+from persistence.ports.writes import UnitOfWork
 
 _OF_NAMESPACE: Final = ("strategy", "strategyParameters", "algorithmVersion")
 """What placement depends on, as changes have it."""

@@ -23,7 +23,8 @@ from graph.execution.context import Context
 from graph.execution.services import Feed, Services
 from graph.schema.build import MeshSchema, build_schema
 from persistence.errors import FieldError, InvalidArgument
-from persistence.ports import Store, UnitOfWork
+from persistence.ports.store import Store
+from persistence.ports.writes import UnitOfWork
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry

@@ -27,7 +27,8 @@ from persistence.feed.live import live_feed
 from persistence.model.queries import DiffFilter
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
-from persistence.ports import Store, UnitOfWorkFactory
+from persistence.ports.store import Store
+from persistence.ports.writes import UnitOfWorkFactory
 from persistence.service.executor import CommandExecutor
 from tests.benchmarks.report import say
 from tests.reference.store import memory_store

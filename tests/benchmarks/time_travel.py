@@ -20,7 +20,7 @@ from persistence.commands.shards import CreateShards, NewShard
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ShardKey
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.engine import engine_on
 from persistence.postgres.partitions import append
 from persistence.postgres.store import open_store

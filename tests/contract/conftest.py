@@ -15,7 +15,8 @@ import pytest
 from persistence.feed.live import live_feed
 from persistence.model.outcomes import Outcome
 from persistence.model.records import Pin, ShardKey
-from persistence.ports import HistoryCompacted, Retention, Store
+from persistence.ports.store import Store
+from persistence.ports.writes import HistoryCompacted, Retention
 from persistence.postgres.compaction import PostgresRetention
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import following

@@ -87,7 +87,8 @@ async def test_two_of_a_group_change_places_in_one_change(mesh: PlannedMesh) -> 
 async def test_groups_of_two_namespaces_are_two(mesh: PlannedMesh) -> None:
     await mesh.configure(SEARCH)
     await grouped(mesh, "node-a")
-    await mesh.create(new("s0", "node-a", namespace=SEARCH, anti_affinity_group=GROUP))
+    (other,) = (await mesh.create(new("s0", "node-a", namespace=SEARCH, anti_affinity_group=GROUP))).shards
+    assert (other.owner_node_id, other.anti_affinity_group) == ("node-a", GROUP)
 
 
 async def test_who_leaves_makes_room(mesh: PlannedMesh) -> None:

@@ -17,7 +17,7 @@ Rows = list[ShardDiff]
 Tampering = Callable[[list[Change], Rows], None]
 
 
-async def tell(mesh: PlannedMesh) -> tuple[list[Change], Rows]:
+async def written_chain(mesh: PlannedMesh) -> tuple[list[Change], Rows]:
     """Twelve changes with everything in them that a hash must cover."""
     await mesh.configure(SEARCH, strategy="locality", parameters={"zoneBoost": 7, "mode": "strict"})
     why = because("Grüße 🚚", change_ticket="CHG-1", metadata={"b": [1, 2.5, None], "a": "ä"})
@@ -34,7 +34,7 @@ async def tell(mesh: PlannedMesh) -> tuple[list[Change], Rows]:
 
 
 async def test_the_chain_follows_from_the_rows_alone(mesh: PlannedMesh) -> None:
-    changes, rows = await tell(mesh)
+    changes, rows = await written_chain(mesh)
     assert (len(changes), len(rows)) == (12, 11)
     assert first_broken_link(changes, rows) is None
 
@@ -155,7 +155,7 @@ TAMPERINGS: Final[dict[str, tuple[int, Tampering]]] = {
 
 
 async def test_an_edit_is_found_where_it_was_made(mesh: PlannedMesh) -> None:
-    changes, rows = await tell(mesh)
+    changes, rows = await written_chain(mesh)
     for name, (broken, tamper) in TAMPERINGS.items():
         edited = (changes.copy(), rows.copy())
         tamper(*edited)

@@ -14,7 +14,8 @@ from persistence.feed.tailer import FeedLimits
 from persistence.model.queries import DiffFilter
 from persistence.model.records import Shard, ShardDiff, StreamPosition
 from persistence.model.stream import DiffBatch
-from persistence.ports import Stamped, Store
+from persistence.ports.readers import Stamped
+from persistence.ports.store import Store
 from persistence.replica.replica import Replica, following
 from tests.contract.conftest import Backend, FailOver
 from tests.support.mesh import SEARCH, Mesh, new

@@ -16,7 +16,7 @@ from persistence.model.paging import PageRequest
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import NO_CHANGE, UNMARKED, AsOf, DiffKind, Shard, ShardKey, StreamPosition
 from persistence.model.stream import DiffBatch
-from persistence.ports import Store
+from persistence.ports.store import Store
 from tests.contract.conftest import Backend
 from tests.support.mesh import SEARCH, Mesh, because, new
 

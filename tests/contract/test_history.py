@@ -262,3 +262,22 @@ def _require_same(shown: object, record: object, names: set[str]) -> None:
     for name in names:
         value, expected = getattr(shown, name), getattr(record, name)
         assert (tuple(value) if isinstance(expected, tuple) else value) == expected, name
+
+
+SHOWN: Final = DiffDetail(images=True, image_times=True, whole_change=True, owners=False)
+
+
+@pytest.mark.parametrize("where", [ShardHistoryFilter(), ShardHistoryFilter(namespace=BILLING)])
+@pytest.mark.parametrize("asked", [PageRequest(50), PageRequest(50, counted=True)])
+async def test_a_page_that_is_read_over_and_over_has_what_was_added_meanwhile(
+    mesh: Mesh, where: ShardHistoryFilter, asked: PageRequest[int]
+) -> None:
+    shard = await mesh.created("s1")
+    for number in range(20):
+        if number % 4 == 0:
+            shard = await mesh.updated(shard, owner_node_id=f"node-{number}")
+        page = await mesh.store.history.page(where, DESCENDING, asked, SHOWN)
+        assert page.items[0].revision == shard.revision
+        assert page.items[0].current is not None
+        assert page.items[0].current.owner_node_id == shard.owner_node_id
+        assert page.total == (shard.version if asked.counted else None)

@@ -20,7 +20,7 @@ from persistence.model.outcomes import (
     ShardsChanged,
     VersionConflict,
 )
-from persistence.ports import UnitOfWork
+from persistence.ports.writes import UnitOfWork
 from persistence.service.executor import CommandExecutor
 from tests.support.mesh import BILLING, SEARCH, Mesh, as_it_is, because, changed, new, patch
 

@@ -1,10 +1,8 @@
-"""Plans: computed, kept for review, applied as one change, and refused once the mesh is no longer what they rely on."""
+"""Plans: computed, stored for review, and applied as one change."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from operator import attrgetter
@@ -12,55 +10,23 @@ from typing import Final
 
 import pytest
 
-from persistence.commands.command import Command
-from persistence.commands.nodes import UpdateNode
-from persistence.commands.plans import ApplyPlan, ApprovePlan, RejectPlan, StorePlan
-from persistence.commands.shards import PinRequest, UpdateShards
-from persistence.commands.write_set import WriteSet
-from persistence.errors import InvalidArgument, TransientConflict
-from persistence.handlers.dispatch import decide
-from persistence.handlers.plans import reads_of
-from persistence.model.outcomes import (
-    Committed,
-    FieldChange,
-    IdempotencyKeyReused,
-    NodeInUse,
-    NotFound,
-    PlanApplied,
-    PlanClosed,
-    PlanProposed,
-    ShardsChanged,
-    StalePlan,
-    StalePlanned,
-    StaleShard,
-    VersionConflict,
-)
+from persistence.commands.plans import ApplyPlan
+from persistence.errors import InvalidArgument
+from persistence.model.outcomes import IdempotencyKeyReused, NotFound, PlanClosed, StalePlan
 from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import PlanStatus, RebalancePlan
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import HistoryOrder, PlanFilter, ShardHistoryFilter
-from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Rebalance, Shard
-from persistence.planning.proposal import PlannedNode, Proposal, placement_digest, read_proposal
+from persistence.model.records import ChangeKind, DiffKind, MoveReason, NodeStatus, Rebalance
 from persistence.planning.what_if import WhatIf
 from persistence.service.rebalancer import PlanRequest
-from strategies.registry import Registry
 from tests.reference.store import memory_store
-from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, everything_backwards, new, patch
+from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, everything_backwards, new
 from tests.support.planned_mesh import PlannedMesh
-
-# Once more when connections are open and statements prepared: only then do writers really meet.
-ROUNDS: Final = range(3)
-NODES: Final = ("node-a", "node-b", "node-c")
-
-
-async def unbalanced(mesh: PlannedMesh, count: int = 12) -> Sequence[Shard]:
-    """Three nodes, one of which owns everything."""
-    await mesh.registered(*NODES)
-    return await mesh.filled(count)
 
 
 async def test_a_plan_is_kept_with_its_moves_and_moves_nothing(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     table, position = await mesh.table(), (await mesh.store.stream.head()).position
     change = because("even it out", change_ticket="CHG-1")
     outcome = await mesh.plan(change=change)
@@ -90,7 +56,7 @@ async def test_a_plan_is_kept_with_its_moves_and_moves_nothing(mesh: PlannedMesh
 
 
 async def test_what_is_kept_is_what_was_proposed(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     proposed = await mesh.rebalancer.simulate(PlanRequest(), WhatIf())
     outcome = await mesh.plan()
     kept = await mesh.proposal(outcome.plan)
@@ -103,14 +69,14 @@ async def test_equal_meshes_have_equal_plans_whatever_keeps_them(mesh: PlannedMe
     await other.configure()
     plans = []
     for one in (mesh, other):
-        await unbalanced(one)
+        await one.unbalanced()
         await one.mark("node-b", labels={"b": "1", "a": "2"}, region="eu")
         plans.append((await one.plan()).plan)
     assert plans[0].id == plans[1].id
 
 
 async def test_a_plan_made_again_of_the_same_mesh_is_the_same_plan(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     first = await mesh.plan()
     before = await mesh.everything_kept()
     assert await mesh.plan(change=because("again", actor="alice")) == replace(first, replayed=True)
@@ -119,18 +85,8 @@ async def test_a_plan_made_again_of_the_same_mesh_is_the_same_plan(mesh: Planned
     assert (await mesh.plan()).plan.id != first.plan.id
 
 
-async def test_of_many_who_make_the_same_plan_one_keeps_it(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    for number in ROUNDS:
-        outcomes = await asyncio.gather(*(mesh.plan() for _ in range(6)))
-        (made,) = (outcome for outcome in outcomes if not outcome.replayed)
-        assert [outcome for outcome in outcomes if outcome.replayed] == [replace(made, replayed=True)] * 5
-        assert len(await mesh.plans()) == number + 1
-        await mesh.create(new(f"more-{number}"))
-
-
 async def test_applying_a_plan_makes_its_moves_and_nothing_else(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     await mesh.mark("node-a", status=NodeStatus.DRAINING)
     await mesh.configure(strategy="ring", expected=1)
     before, plan = await mesh.table(), (await mesh.plan()).plan
@@ -171,7 +127,7 @@ async def test_applying_a_plan_makes_its_moves_and_nothing_else(mesh: PlannedMes
 
 
 async def test_every_way_to_lose_shards_is_told_by_its_reason(mesh: PlannedMesh) -> None:
-    await mesh.registered(*NODES, "down", "draining", "ssd", labels={"disk": "ssd"})
+    await mesh.registered("node-a", "node-b", "node-c", "down", "draining", "ssd", labels={"disk": "ssd"})
     await mesh.register("hdd")
     await mesh.configure(strategy="ring", parameters={"selector": "disk=ssd"}, expected=1)
     for owner in ("gone", "down", "draining", "hdd"):
@@ -195,7 +151,7 @@ async def test_every_way_to_lose_shards_is_told_by_its_reason(mesh: PlannedMesh)
 
 
 async def test_a_net_difference_has_the_reason_of_its_last_row(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     plan = (await mesh.plan()).plan
     await mesh.apply(plan)
     head = (await mesh.store.stream.head()).revision
@@ -209,7 +165,7 @@ async def test_a_net_difference_has_the_reason_of_its_last_row(mesh: PlannedMesh
 
 
 async def test_what_does_not_fit_into_a_plan_is_left_for_the_next(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     wanted = (await mesh.plan()).plan.move_count
     first = (await mesh.plan(max_moves=2)).plan
     assert (first.move_count, (await mesh.proposal(first)).remaining_moves) == (2, wanted - 2)
@@ -238,7 +194,7 @@ async def test_a_mesh_without_namespaces_has_a_plan_of_nothing(mesh: PlannedMesh
 
 
 async def test_a_plan_of_some_namespaces_leaves_the_others_alone(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     await mesh.configure(SEARCH)
     await mesh.filled(5, "gone", SEARCH)
     plan = (await mesh.plan(SEARCH)).plan
@@ -248,7 +204,7 @@ async def test_a_plan_of_some_namespaces_leaves_the_others_alone(mesh: PlannedMe
 
 
 async def test_a_plan_is_applied_once(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     plan = (await mesh.plan()).plan
     applied = await mesh.apply(plan)
     before = await mesh.everything_kept()
@@ -264,291 +220,6 @@ async def test_a_plan_that_is_not_there_is_not_found(mesh: PlannedMesh) -> None:
         with pytest.raises(InvalidArgument) as caught:
             await mesh.execute(ApplyPlan(wrong, CHANGE))
         assert [error.field for error in caught.value.errors] == ["planId"]
-
-
-async def stale(mesh: PlannedMesh, plan: RebalancePlan) -> StalePlan:
-    """The refusal of a plan, which must leave no trace."""
-    before = await mesh.everything_kept()
-    outcome = await mesh.ask_to_apply(plan)
-    assert isinstance(outcome, StalePlan), outcome
-    assert await mesh.everything_kept() == before
-    assert outcome.plan == plan
-    return outcome
-
-
-async def test_shards_that_changed_since_are_listed_with_who_changed_them(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    table = await mesh.table()
-    edited, gone, reborn, *_ = (table[move.key] for move in (await mesh.proposal(plan)).moves)
-    edit = await mesh.update(patch(edited, capacity_hint=2.0), change=because("resize", actor="alice"))
-    deletion = await mesh.delete(gone)
-    await mesh.delete(reborn)
-    creation = await mesh.create(new(reborn.shard_id))
-    assert await stale(mesh, plan) == StalePlan(
-        plan,
-        (
-            StaleShard(edited.key, 1, 2, edit.shards[0], edit.change, ("capacityHint",)),
-            StaleShard(gone.key, 1, 0, None, deletion.change),
-            StaleShard(reborn.key, 1, 3, creation.shards[0], creation.change),
-        ),
-    )
-
-
-async def test_shards_that_a_plan_does_not_move_may_change(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    moved = {move.key for move in (await mesh.proposal(plan)).moves}
-    stays = next(shard for key, shard in (await mesh.table()).items() if key not in moved)
-    await mesh.updated(stays, leader_id="x")
-    await mesh.create(new("another", "node-b"))
-    await mesh.apply(plan)
-
-
-async def test_a_namespace_that_was_reconfigured_is_named(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    await mesh.configure(SEARCH)
-    await mesh.filled(3, "gone", SEARCH)
-    plan, alone = (await mesh.plan()).plan, (await mesh.plan(SEARCH)).plan
-    await mesh.configure(strategy="ring", expected=1)
-    refused = await stale(mesh, plan)
-    assert (refused.shards, refused.namespaces, refused.node_ids) == ((), (BILLING,), ())
-    await mesh.apply(alone)
-
-
-@pytest.mark.parametrize("status", [status for status in NodeStatus if status is not NodeStatus.ACTIVE])
-async def test_a_node_that_may_be_given_nothing_any_more_is_named(mesh: PlannedMesh, status: NodeStatus) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    await mesh.mark("node-c", status=status)
-    refused = await stale(mesh, plan)
-    assert (refused.shards, refused.namespaces, refused.node_ids) == ((), (), ("node-c",))
-
-
-async def test_nodes_that_shards_are_moved_between_must_be_as_they_were(mesh: PlannedMesh) -> None:
-    """A node that came back, or became heavier, would be given other shards, or keep its own."""
-    await unbalanced(mesh)
-    await mesh.mark("node-a", status=NodeStatus.DOWN)
-    plan = (await mesh.plan()).plan
-    a, b, c = [await mesh.node(node_id) for node_id in NODES]
-    assert (await mesh.proposal(plan)).nodes == tuple(
-        PlannedNode(node.node_id, node.version, placement_digest(node)) for node in (a, b, c)
-    )
-    assert (a.version, b.version, c.version) == (2, 1, 1)
-    await mesh.mark("node-a", status=NodeStatus.ACTIVE)
-    refused = await stale(mesh, plan)
-    assert (refused.shards, refused.namespaces, refused.node_ids) == ((), (), ("node-a",))
-    await mesh.mark("node-b", weight=2)
-    assert (await stale(mesh, plan)).node_ids == ("node-a", "node-b")
-
-
-async def test_nodes_that_a_plan_does_not_touch_may_change(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    await mesh.registered("idle", status=NodeStatus.CORDONED)
-    plan = (await mesh.plan()).plan
-    await mesh.mark("idle", status=NodeStatus.ACTIVE)
-    await mesh.apply(plan)
-
-
-async def test_a_node_that_is_not_registered_is_none_to_rely_on(mesh: PlannedMesh) -> None:
-    plan = (await mesh.plan_to_rescue(3)).plan
-    node = await mesh.node("node-a")
-    assert (await mesh.proposal(plan)).nodes == (PlannedNode("node-a", 1, placement_digest(node)),)
-    await mesh.apply(plan)
-
-
-async def test_what_changes_nothing_of_placement_makes_no_plan_stale(mesh: PlannedMesh) -> None:
-    """A policy, and nodes that were drained and undrained, or made heavier and lighter again."""
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    await mesh.configure(expected=1, policy=NamespacePolicy(move_budget_percent=100, ticket_required=True))
-    for fields in ({"status": NodeStatus.DRAINING}, {"status": NodeStatus.ACTIVE}, {"weight": 2}, {"weight": 1}):
-        for node_id in NODES:
-            await mesh.mark(node_id, **fields)
-    await mesh.apply(plan, change=because("as planned", change_ticket="CHG-1"))
-
-
-async def test_a_stale_plan_names_the_change_that_matters_and_what_it_changed(mesh: PlannedMesh) -> None:
-    """Not the newest one: that changed a policy, or made a node be as it was in that respect."""
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    carol = because("other rules", actor="carol")
-    ring = await mesh.configure(strategy="ring", expected=1, change=because("try it", actor="alice"))
-    await mesh.configure(strategy="ring", expected=2, policy=NamespacePolicy(window_moves=1), change=carol)
-    await mesh.mark("node-b", weight=2, change=because("more disks", actor="bob", change_ticket="CHG-2"))
-    labelled = await mesh.mark("node-b", labels={"disk": "ssd"}, change=because("faster disks", actor="dave"))
-    refused = await stale(mesh, plan)
-    assert refused.namespace_conflicts == (
-        StalePlanned(BILLING, 1, 3, (FieldChange("strategy", "rendezvous", "ring"),), ring.change),
-    )
-    assert refused.node_conflicts == (
-        StalePlanned(
-            "node-b",
-            1,
-            3,
-            (FieldChange("labels", {}, {"disk": "ssd"}), FieldChange("weight", 1, 2)),
-            labelled.change,
-        ),
-    )
-
-
-async def test_a_plan_of_before_nodes_had_digests_goes_by_their_versions(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    made = await mesh.proposal((await mesh.plan()).plan)
-    bare = replace(made, base_revision=0, nodes=tuple(replace(one, placement_digest=None) for one in made.nodes))
-    assert "node_digests" not in bare.document
-    assert read_proposal(bare.document) == bare
-    outcome = await mesh.execute(StorePlan(bare, CHANGE))
-    assert isinstance(outcome, PlanProposed)
-    await mesh.mark("node-b", status=NodeStatus.DRAINING)
-    back = await mesh.mark("node-b", status=NodeStatus.ACTIVE)
-    assert (await stale(mesh, outcome.plan)).node_conflicts == (StalePlanned("node-b", 1, 3, (), back.change),)
-
-
-async def test_a_node_that_was_registered_since_is_one_that_the_plan_did_not_find(mesh: PlannedMesh) -> None:
-    plan = (await mesh.plan_to_rescue(3)).plan
-    come = await mesh.register("gone")
-    assert (await stale(mesh, plan)).node_conflicts == (StalePlanned("gone", 0, 1, (), come.change),)
-
-
-async def test_everything_that_is_stale_is_told_at_once(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    shards = [(await mesh.table())[move.key] for move in (await mesh.proposal(plan)).moves]
-    await mesh.update(*(patch(shard, leader_id="x") for shard in shards))
-    await mesh.configure(strategy="ring", expected=1)
-    for node_id in ("node-b", "node-c"):
-        await mesh.mark(node_id, status=NodeStatus.CORDONED)
-    refused = await stale(mesh, plan)
-    assert [one.key for one in refused.shards] == [shard.key for shard in shards]
-    assert (refused.namespaces, refused.node_ids) == ((BILLING,), ("node-b", "node-c"))
-
-
-async def test_of_many_who_apply_one_plan_one_does(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    for number in ROUNDS:
-        plan = (await mesh.plan()).plan
-        outcomes = await asyncio.gather(*(mesh.ask_to_apply(plan) for _ in range(8)))
-        (winner,) = (outcome for outcome in outcomes if isinstance(outcome, PlanApplied))
-        assert [outcome for outcome in outcomes if outcome is not winner] == [PlanClosed(winner.plan)] * 7
-        rows = [row for row in await mesh.history() if row.change == winner.change]
-        assert len(rows) == plan.move_count > 0
-        await mesh.create(*(new(f"more-{number}-{shard}") for shard in range(6)))
-
-
-async def test_of_plans_that_move_the_same_shards_one_is_applied(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plans = [(await mesh.plan(max_moves=moves)).plan for moves in (1, 2, 3, 4)]
-    outcomes = await asyncio.gather(*map(mesh.ask_to_apply, plans))
-    (winner,) = (outcome for outcome in outcomes if isinstance(outcome, PlanApplied))
-    for outcome in outcomes:
-        if outcome is not winner:
-            if isinstance(outcome, PlanClosed):
-                # An older one: a decision for a plan is one against those.
-                assert (outcome.plan.status, outcome.plan.latest) == (PlanStatus.SUPERSEDED, winner.change)
-                continue
-            assert isinstance(outcome, StalePlan)
-            assert {stale.last_change for stale in outcome.shards} == {winner.change}
-
-
-async def test_a_plan_meets_an_edit_before_or_after_it(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    for number in ROUNDS:
-        plan = (await mesh.plan()).plan
-        key = (await mesh.proposal(plan)).moves[0].key
-        edit = UpdateShards([patch((await mesh.table())[key], leader_id=f"leader-{number}")], CHANGE)
-        applied, edited = await asyncio.gather(mesh.ask_to_apply(plan), mesh.execute(edit))
-        if isinstance(applied, PlanApplied):
-            assert isinstance(edited, VersionConflict)
-            assert [one.last_change for one in edited.stale] == [applied.change]
-        else:
-            assert isinstance(applied, StalePlan)
-            assert isinstance(edited, ShardsChanged)
-            assert [one.last_change for one in applied.shards] == [edited.change]
-        await mesh.create(*(new(f"more-{number}-{more}") for more in range(6)))
-
-
-async def too_late(mesh: PlannedMesh, command: ApplyPlan | ApprovePlan, meanwhile: Command) -> None:
-    """Decides on a plan, lets something else be executed, and expects that the decision is not committed any more."""
-
-    async def commit() -> None:
-        async with mesh.store.unit_of_work() as unit:
-            held = (await unit.read(command.reads)).plan
-            assert held is not None
-            state = replace(await unit.read(reads_of(command, held)), plan=held)
-            decision = decide(command, state, Registry())
-            assert isinstance(decision, WriteSet)
-            assert isinstance(await asyncio.wait_for(mesh.execute(meanwhile), timeout=20), Committed)
-            await unit.commit(decision)
-
-    with pytest.raises(TransientConflict, match="was decided on changed before it was committed"):
-        await commit()
-
-
-async def test_a_node_that_was_changed_since_the_plan_was_read_is_not_given_shards(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    await too_late(mesh, ApplyPlan(plan.id, CHANGE), UpdateNode("node-b", 1, CHANGE, status=NodeStatus.DOWN))
-    assert isinstance(await mesh.ask_to_apply(plan), StalePlan)
-
-
-async def test_a_shard_that_was_changed_since_the_plan_was_read_is_not_moved(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    shard = (await mesh.table())[(await mesh.proposal(plan)).moves[0].key]
-    await too_late(mesh, ApplyPlan(plan.id, CHANGE), UpdateShards([patch(shard, leader_id="x")], CHANGE))
-
-
-async def test_a_plan_is_not_approved_as_what_it_relied_on_changes(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    shard = (await mesh.table())[(await mesh.proposal(plan)).moves[-1].key]
-    await too_late(mesh, ApprovePlan(plan.id, CHANGE), UpdateShards([patch(shard, leader_id="x")], CHANGE))
-    assert (await mesh.store.plans.get(plan.id)) == plan
-
-
-async def test_a_plan_that_was_rejected_since_it_was_read_is_not_applied(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    plan = (await mesh.plan()).plan
-    await too_late(mesh, ApplyPlan(plan.id, CHANGE), RejectPlan(plan.id, CHANGE))
-
-
-async def test_a_plan_that_was_kept_since_it_was_absent_is_not_kept_twice(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
-    proposal = await mesh.rebalancer.simulate(PlanRequest(), WhatIf())
-    assert isinstance(proposal, Proposal)
-    command = StorePlan(proposal, because("once", idempotency_key="key"))
-
-    async def commit() -> None:
-        async with mesh.store.unit_of_work() as unit:
-            decision = decide(command, await unit.read(command.reads), Registry())
-            assert isinstance(decision, WriteSet)
-            assert isinstance(await mesh.execute(command), PlanProposed)
-            await unit.commit(decision)
-
-    with pytest.raises(TransientConflict, match="was decided on changed before it was committed"):
-        await commit()
-    answered = await mesh.execute(command)
-    assert isinstance(answered, PlanProposed)
-    assert answered.replayed
-
-
-@pytest.mark.parametrize("given", [{"owner": "node-z"}, {"leader_id": "node-z"}], ids=["shard", "lead"])
-async def test_a_node_is_not_removed_as_it_is_given_a_shard(mesh: PlannedMesh, given: dict[str, str]) -> None:
-    await unbalanced(mesh)
-    await mesh.registered("node-z")
-    removal = UpdateNode("node-z", 1, CHANGE, status=NodeStatus.REMOVED)
-
-    async def commit() -> None:
-        async with mesh.store.unit_of_work() as unit:
-            decision = decide(removal, await unit.read(removal.reads), Registry())
-            assert isinstance(decision, WriteSet)
-            await mesh.create(new("late", **given))
-            await unit.commit(decision)
-
-    with pytest.raises(TransientConflict, match="node's shards"):
-        await commit()
-    assert await mesh.execute(removal) == NodeInUse(await mesh.node("node-z"))
 
 
 async def test_a_node_that_leads_is_vacated_and_can_be_removed(mesh: PlannedMesh) -> None:
@@ -575,16 +246,8 @@ async def test_a_node_that_leads_is_vacated_and_can_be_removed(mesh: PlannedMesh
     assert back.moves == ()
 
 
-async def test_a_plan_whose_leader_to_be_may_not_lead_any_more_is_stale(mesh: PlannedMesh) -> None:
-    await mesh.registered("node-a", "node-b")
-    await mesh.create(new("s1", "node-a", leader_id="gone", pin=PinRequest("stays")))
-    plan = (await mesh.plan()).plan
-    await mesh.mark("node-a", status=NodeStatus.DOWN)
-    assert (await stale(mesh, plan)).node_ids == ("node-a",)
-
-
 async def test_plans_are_listed_newest_first_in_both_directions(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     await mesh.configure(SEARCH)
     await mesh.filled(6, "node-c", SEARCH)
     made = [await mesh.plan(max_moves=moves) for moves in (1, 2, 3)]
@@ -617,7 +280,7 @@ KEYED: Final = because("once", idempotency_key="key-1")
 
 async def test_a_plan_asked_for_twice_is_one_plan_and_one_answer(mesh: PlannedMesh) -> None:
     """Also when the mesh has moved on: the request is the same, the plan would not be."""
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     first = await mesh.plan(change=KEYED)
     applied = await mesh.apply(first.plan)
     await mesh.created("another")
@@ -627,7 +290,7 @@ async def test_a_plan_asked_for_twice_is_one_plan_and_one_answer(mesh: PlannedMe
 
 
 async def test_a_key_is_kept_also_for_a_plan_that_was_known(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     first = await mesh.plan()
     keyed = await mesh.plan(change=KEYED)
     assert (keyed.plan, keyed.replayed) == (first.plan, False)
@@ -648,7 +311,7 @@ async def test_a_key_is_kept_also_for_a_plan_that_was_known(mesh: PlannedMesh) -
 
 
 async def test_a_plan_applied_twice_with_one_key_is_one_change_and_one_answer(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     plan = (await mesh.plan()).plan
     change = replace(KEYED, idempotency_key="key-0")
     first = await mesh.apply(plan, change=change)
@@ -660,7 +323,7 @@ async def test_a_plan_applied_twice_with_one_key_is_one_change_and_one_answer(me
 
 
 async def test_a_plan_that_was_refused_keeps_no_key(mesh: PlannedMesh) -> None:
-    await unbalanced(mesh)
+    await mesh.unbalanced()
     plan = (await mesh.plan()).plan
     await mesh.mark("node-b", status=NodeStatus.CORDONED)
     assert isinstance(await mesh.ask_to_apply(plan, change=KEYED), StalePlan)

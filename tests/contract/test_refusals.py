@@ -18,7 +18,7 @@ from persistence.model.outcomes import IdempotencyKeyReused, NotFound, VersionCo
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import RefusalFilter
 from persistence.model.records import ChangeKind, Refusal
-from persistence.ports import Refusals
+from persistence.ports.writes import Refusals
 from persistence.service.executor import CommandExecutor
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, because, everything, new, patch
 from tests.support.planned_mesh import PlannedMesh
@@ -164,7 +164,7 @@ async def test_a_refusal_that_cannot_be_kept_is_still_the_answer(
     with caplog.at_level(logging.ERROR):
         outcome = await writer.execute(CreateShards([new("s1", namespace="nowhere")], CHANGE))
     assert isinstance(outcome, NotFound)
-    assert "a refusal (NotFound) was not kept in the audit log" in caplog.text
+    assert "a refusal (NotFound) was not stored in the audit log" in caplog.text
 
 
 def test_a_loop_of_refusals_is_kept_in_bounds_and_what_is_left_out_is_counted() -> None:

@@ -76,7 +76,8 @@ async def test_what_is_so_already_is_left_alone(mesh: PlannedMesh) -> None:
     await mesh.registered("node-a")
     await mesh.configure(expected=1, policy=REQUIRED)
     shard = await mesh.updated(shard, owner_node_id="node-x", leader_id="node-y", capacity_hint=2.0)
-    await mesh.updated(shard, owner_node_id="node-a")
+    assert (shard.owner_node_id, shard.leader_id, shard.capacity_hint) == ("node-x", "node-y", 2.0)
+    assert (await mesh.updated(shard, owner_node_id="node-a")).leader_id == "node-y"
 
 
 async def test_a_namespace_that_does_not_require_it_takes_any_owner(strict: PlannedMesh) -> None:

@@ -14,9 +14,9 @@ from persistence.commands.shards import CreateShards, DeleteShards, UpdateShards
 from persistence.errors import Compacted, FutureCursor, InvalidArgument
 from persistence.model.outcomes import ShardsChanged, VersionConflict
 from persistence.model.paging import Page, PageRequest
-from persistence.model.queries import EVERY_SHARD, HistoryOrder, ShardHistoryFilter
+from persistence.model.queries import EVERY_SHARD, DiffDetail, HistoryOrder, ShardHistoryFilter
 from persistence.model.records import AsOf, ChangeKind, DiffKind, ShardDiff, ShardKey
-from persistence.ports import Forecast
+from persistence.ports.writes import Forecast
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, COUNTED, SEARCH, Mesh, as_it_is, because, everything, new, patch
 from tests.support.model import row_digest, verified_links
@@ -101,6 +101,24 @@ async def test_history_begins_with_the_newest_row_of_each_shard(storied: Mesh, b
     assert await retained(storied) == [*kept, *history[FLOOR:]]
     assert (done.compaction.kept_rows, done.compaction.removed_rows) == (len(kept), FLOOR - len(kept))
     assert [row.kind for row in kept if row.shard_id == "s1" and row.namespace == SEARCH] == [DiffKind.DELETED]
+
+
+@pytest.mark.parametrize("namespace", [None, BILLING])
+async def test_a_page_that_is_read_over_and_over_has_what_is_left(
+    storied: Mesh, backend: Backend, namespace: str | None
+) -> None:
+    async def revisions() -> list[int]:
+        where = ShardHistoryFilter(namespace=namespace)
+        shown = DiffDetail(images=False, image_times=False, whole_change=False, owners=True)
+        page = await storied.store.history.page(where, HistoryOrder.REVISION_ASC, PageRequest(50), shown)
+        return [row.revision for row in page.items]
+
+    before = [await revisions() for _ in range(4)]
+    assert before == [before[0]] * 4
+    await backend.compact(FLOOR)
+    left = [row.revision for row in await retained(storied) if namespace in (None, row.namespace)]
+    assert left != before[0]
+    assert [await revisions() for _ in range(4)] == [left] * 4
 
 
 async def test_compacting_further_removes_what_was_kept_and_is_old_now(storied: Mesh, backend: Backend) -> None:

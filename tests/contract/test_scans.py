@@ -10,7 +10,7 @@ import pytest
 
 from persistence.commands.shards import PinRequest
 from persistence.model.records import Pin, Shard, ShardStatus
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 from tests.contract.conftest import Backend
 from tests.support.mesh import BILLING, SEARCH, Mesh, new, patch
 from tests.support.planned_mesh import PlannedMesh

@@ -21,7 +21,8 @@ from persistence.model.outcomes import Committed, PolicyViolation, StaleNamespac
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter, ShardFilter
 from persistence.model.records import NodeStatus
-from persistence.ports import Store, UnitOfWork
+from persistence.ports.store import Store
+from persistence.ports.writes import UnitOfWork
 from strategies.registry import Registry
 from tests.support.mesh import BILLING, CHANGE, COUNTED, SEARCH, Mesh, as_it_is, because, new, patch
 from tests.support.replicas import ON_A_REPLICA_TOO

@@ -205,7 +205,7 @@ def test_by_the_command_line(column: str, tmp_path: Path, monkeypatch: pytest.Mo
             assert answer.exit not in (Exit.INVALID, Exit.INTERNAL), (row.command, answer)
             found[row.name] = YES
             if answer.exit == Exit.DENIED:
-                found[row.name] = UNAUTHENTICATED if "this server wants a token" in answer.err else FORBIDDEN
+                found[row.name] = UNAUTHENTICATED if "this server requires a token" in answer.err else FORBIDDEN
     assert found == expected(column, rows)
 
 

@@ -17,7 +17,7 @@ from graph.http.app import create_app
 from persistence.commands.nodes import RegisterNode
 from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.ports import Store
+from persistence.ports.store import Store
 from tests.fuzz import operations
 from tests.fuzz.drivers import inputs, seeded
 from tests.fuzz.wire import Faults, noting_faults

@@ -22,7 +22,9 @@ from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
 import graph.execution.documents
+from graph.server.connections import WireLimits
 from graph.server.http_protocol import HttpProtocol
+from graph.server.repeated_heads import RepeatedHeads
 from graph.server.websocket_protocol import WebSocketProtocol
 
 _QUIET_TURNS: Final = 25
@@ -123,9 +125,10 @@ class Server:
     """An application behind the protocols."""
 
     def __init__(self, app: Starlette, faults: Faults) -> None:
+        self._http = HttpProtocol.within(WireLimits(), None, RepeatedHeads(app.state.kept_answers))
         self._config = uvicorn.Config(
             app,
-            http=HttpProtocol,
+            http=self._http,
             ws=WebSocketProtocol,
             log_config=None,
             lifespan="off",
@@ -138,7 +141,7 @@ class Server:
     async def send(self, parts: Sequence[bytes]) -> bytes:
         """What is written to a client that sends these parts, waits for as long as something comes, and leaves."""
         before = set(self._state.tasks)
-        network = Network(HttpProtocol(self._config, self._state, {}))
+        network = Network(self._http(self._config, self._state, {}))
         for part in parts:
             network.receive(part)
             await asyncio.sleep(0)

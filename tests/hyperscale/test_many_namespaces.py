@@ -28,7 +28,7 @@ from persistence.model.outcomes import (
     VersionConflict,
 )
 from persistence.model.records import ChangeKind, NodeStatus, Shard, ShardDiff, ShardKey
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import PlanRequest, Rebalancer

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 import pytest
 
 from persistence.postgres.store import open_store
-from tests.support.audited_mesh import tell
+from tests.support.audited_mesh import fill_audit_log
 from tests.support.databases import Databases
 from tests.support.planned_mesh import PlannedMesh
 
 
 @pytest.fixture(scope="module")
-async def told(module_database_url: str) -> str:
+async def audited(module_database_url: str) -> str:
     async with open_store(module_database_url) as store:
         mesh = PlannedMesh(store)
         await mesh.configure()
-        await tell(mesh)
+        await fill_audit_log(mesh)
     return module_database_url
 
 
 @pytest.fixture
-def told_url(told: str, databases: Databases) -> Iterator[str]:
+def audited_url(audited: str, databases: Databases) -> Iterator[str]:
     """A copy of this test's own."""
-    with databases.copy(told) as url:
+    with databases.copy(audited) as url:
         yield url

@@ -1,6 +1,6 @@
 """Rows that do not go on from each other, as a faulty writer would have left them: their chain holds, and so do tables.
 
-No unique index sees them either: what is told lies in several partitions.
+No unique index sees them either: what is written lies in several partitions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DELETED, CREATED_AGAIN = 5, 14
 
 
 @pytest.fixture(scope="module")
-async def told(module_database_url: str) -> str:
+async def audited(module_database_url: str) -> str:
     """x is created, given to another owner, changed, given on, deleted; after the boundary created again, given to
     another owner, changed, deleted; and created a third time."""
     await repartition(module_database_url, SPAN)
@@ -187,14 +187,14 @@ async def place_before(reader: AuditReader, revision: int) -> Checkpoint:
     return Checkpoint(ChainPosition(last.id, last.head_revision, last.hash))
 
 
-async def test_a_log_that_was_not_forged_is_in_order(told_url: str) -> None:
-    async with connected(told_url) as connection, connection.transaction():
+async def test_a_log_that_was_not_forged_is_in_order(audited_url: str) -> None:
+    async with connected(audited_url) as connection, connection.transaction():
         await forge(connection, lambda _: None)
         assert shown(await verify_on(AuditReader(connection))) == []
 
 
-async def test_a_row_that_does_not_go_on_is_found_once_and_where_it_is(told_url: str, tmp_path: Path) -> None:
-    async with connected(told_url) as connection:
+async def test_a_row_that_does_not_go_on_is_found_once_and_where_it_is(audited_url: str, tmp_path: Path) -> None:
+    async with connected(audited_url) as connection:
         reader = AuditReader(connection)
         for name, (revision, edit) in EDITS.items():
             where = [("shard_history", str(revision))]
@@ -213,10 +213,10 @@ async def test_a_row_that_does_not_go_on_is_found_once_and_where_it_is(told_url:
 
 
 async def test_a_row_that_does_not_go_on_is_found_where_segments_are_put_together(
-    told_url: str, monkeypatch: pytest.MonkeyPatch
+    audited_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of one shard in segments of their own, then some together; and from a checkpoint right before the row."""
-    async with connected(told_url) as connection:
+    async with connected(audited_url) as connection:
         reader = AuditReader(connection)
         for name, (revision, edit) in EDITS.items():
             async with forged(connection, edit):
@@ -274,10 +274,10 @@ async def test_a_history_that_was_compacted_begins_with_what_was_kept(
 
 @pytest.mark.parametrize(("by", "is_found"), [(0, False), (-1, False), (-2, True), (1, True)])
 async def test_what_a_filter_leaves_out_of_an_export_is_not_taken_for_a_break(
-    told_url: str, by: int, *, is_found: bool
+    audited_url: str, by: int, *, is_found: bool
 ) -> None:
     """Between two changes of alice are two that are left out: of the versions, no more than two can be theirs."""
-    async with open_store(told_url) as store:
+    async with open_store(audited_url) as store:
         mesh = Mesh(store)
         x = await mesh.shard("x")
         assert x is not None
@@ -290,7 +290,7 @@ async def test_what_a_filter_leaves_out_of_an_export_is_not_taken_for_a_break(
         for image in ("previous", "current"):
             story.edit(last, image, lambda document: document.update(version=document["version"] + by))
 
-    async with connected(told_url) as connection, forged(connection, shift):
+    async with connected(audited_url) as connection, forged(connection, shift):
         reader = AuditReader(connection)
         found = await found_in_an_export(reader, [], ExportFilter(actor="alice"))
         assert [(finding.table, finding.key) for finding in found] == [("shard_history", str(last))] * is_found
@@ -299,8 +299,8 @@ async def test_what_a_filter_leaves_out_of_an_export_is_not_taken_for_a_break(
         assert await found_in_an_export(reader, [], since) == []
 
 
-async def test_rows_that_are_missing_are_not_told_again_by_what_follows_from_them(told_url: str) -> None:
-    async with connected(told_url) as connection, connection.transaction():
+async def test_rows_that_are_missing_are_not_told_again_by_what_follows_from_them(audited_url: str) -> None:
+    async with connected(audited_url) as connection, connection.transaction():
         await connection.execute("SET session_replication_role = replica")
         await connection.execute("DELETE FROM shard_history WHERE revision IN (2, 3)")
         found = await found_by_verifying(AuditReader(connection))

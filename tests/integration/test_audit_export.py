@@ -54,9 +54,9 @@ def test_the_script_is_a_page_long_and_needs_nothing() -> None:
     assert modules == [["import", "datetime,", "hashlib,", "json,", "struct,", "sys"]]
 
 
-async def test_an_export_is_complete_and_verified_by_both(told_url: str, tmp_path: Path) -> None:
-    lines = await exported(told_url)
-    verdict, stored = verify_lines(lines), await verify(told_url)
+async def test_an_export_is_complete_and_verified_by_both(audited_url: str, tmp_path: Path) -> None:
+    lines = await exported(audited_url)
+    verdict, stored = verify_lines(lines), await verify(audited_url)
     assert verdict.findings.listed == []
     assert (verdict.changes, verdict.rows, verdict.refusals) == (stored.changes, stored.rows, stored.refusals)
     assert verdict.end == stored.end
@@ -101,8 +101,8 @@ TAMPERINGS: Final[dict[str, tuple[str, Callable[[list[bytes]], None]]]] = {
 }
 
 
-async def test_an_edited_export_is_found_out_by_both(told_url: str, tmp_path: Path) -> None:
-    lines = await exported(told_url)
+async def test_an_edited_export_is_found_out_by_both(audited_url: str, tmp_path: Path) -> None:
+    lines = await exported(audited_url)
     for name, (where, tamper) in TAMPERINGS.items():
         edit = lines.copy()
         tamper(edit)
@@ -113,8 +113,8 @@ async def test_an_edited_export_is_found_out_by_both(told_url: str, tmp_path: Pa
         assert (ended, said.startswith("BROKEN: ")) == (1, True), (name, said)
 
 
-async def test_a_file_that_was_cut_off_or_is_none_is_said_to_be(told_url: str) -> None:
-    lines = await exported(told_url)
+async def test_a_file_that_was_cut_off_or_is_none_is_said_to_be(audited_url: str) -> None:
+    lines = await exported(audited_url)
     assert problems(lines[:-1]) == ["file manifest"]
     assert "file line 3" in problems([*lines[:2], b"nonsense\n", *lines[2:]])
     for nothing in ([], [b"{}\n"], [b'{"type":"header","format":"other"}\n']):
@@ -122,16 +122,16 @@ async def test_a_file_that_was_cut_off_or_is_none_is_said_to_be(told_url: str) -
             verify_lines(nothing)
 
 
-async def test_a_signed_manifest_is_verified_with_its_key(told_url: str) -> None:
-    lines = await exported(told_url, key=KEY)
+async def test_a_signed_manifest_is_verified_with_its_key(audited_url: str) -> None:
+    lines = await exported(audited_url, key=KEY)
     assert problems(lines, KEY) == []
     assert problems(lines, b"another key of so many") == ["file manifest"]
-    assert problems(await exported(told_url), KEY) == ["file manifest"]
+    assert problems(await exported(audited_url), KEY) == ["file manifest"]
 
 
-async def test_an_anchor_tells_an_export_of_another_past(told_url: str) -> None:
-    lines = await exported(told_url)
-    anchor = (await verify(told_url)).end
+async def test_an_anchor_tells_an_export_of_another_past(audited_url: str) -> None:
+    lines = await exported(audited_url)
+    anchor = (await verify(audited_url)).end
     assert problems(lines, anchor=anchor) == []
     other = Checkpoint.read(str(anchor).replace(anchor.change.hash.hex(), "ab" * 32))
     assert problems(lines, anchor=other) == [f"anchor changes {anchor.change.change_id}"]
@@ -148,10 +148,10 @@ async def test_an_anchor_tells_an_export_of_another_past(told_url: str) -> None:
     ids=["namespace", "actor", "ticket", "nothing"],
 )
 async def test_a_filtered_export_is_still_verified(
-    told_url: str, where: ExportFilter, selected: Callable[[dict[str, Any]], bool]
+    audited_url: str, where: ExportFilter, selected: Callable[[dict[str, Any]], bool]
 ) -> None:
-    everything = [json.loads(text) for text in await exported(told_url)]
-    lines = await exported(told_url, where)
+    everything = [json.loads(text) for text in await exported(audited_url)]
+    lines = await exported(audited_url, where)
     assert problems(lines) == []
     documents = [json.loads(text) for text in lines]
     kinds = ("change", "refusal")
@@ -163,20 +163,20 @@ async def test_a_filtered_export_is_still_verified(
     ]
 
 
-async def test_an_export_of_a_time_begins_and_ends_there(told_url: str) -> None:
-    changes = [json.loads(text) for text in await exported(told_url) if b'"type":"change"' in text]
+async def test_an_export_of_a_time_begins_and_ends_there(audited_url: str) -> None:
+    changes = [json.loads(text) for text in await exported(audited_url) if b'"type":"change"' in text]
     since, until = (datetime.fromisoformat(changes[place]["committedAt"]) for place in (5, 9))
-    lines = await exported(told_url, ExportFilter(since=since, until=until))
+    lines = await exported(audited_url, ExportFilter(since=since, until=until))
     assert problems(lines) == []
     found = [json.loads(text)["id"] for text in lines if b'"type":"change"' in text]
     assert found == [6, 7, 8, 9]
-    nothing = await exported(told_url, ExportFilter(since=datetime.now(UTC) + timedelta(days=1)))
+    nothing = await exported(audited_url, ExportFilter(since=datetime.now(UTC) + timedelta(days=1)))
     assert (problems(nothing), len(nothing)) == ([], 2)
 
 
-async def test_an_export_of_a_compacted_history_is_verified(told_url: str, tmp_path: Path) -> None:
-    assert await PostgresRetention(told_url).compact(16, because("storage")) is not None
-    lines = await exported(told_url)
+async def test_an_export_of_a_compacted_history_is_verified(audited_url: str, tmp_path: Path) -> None:
+    assert await PostgresRetention(audited_url).compact(16, because("storage")) is not None
+    lines = await exported(audited_url)
     assert problems(lines) == []
     assert by_script(tmp_path / "c.jsonl", lines)[0] == 0
     edit = lines.copy()
@@ -185,12 +185,12 @@ async def test_an_export_of_a_compacted_history_is_verified(told_url: str, tmp_p
     assert problems(edit) == ["shard_history 1..16"]
 
 
-async def test_no_cycles_are_looked_for_until_the_log_is_read(told_url: str) -> None:
+async def test_no_cycles_are_looked_for_until_the_log_is_read(audited_url: str) -> None:
     collecting: list[bool] = []
-    await export(told_url, ExportFilter(), JsonLines(), lambda _: collecting.append(gc.isenabled()))
+    await export(audited_url, ExportFilter(), JsonLines(), lambda _: collecting.append(gc.isenabled()))
     assert (any(collecting), gc.isenabled()) == (False, True)
     with pytest.raises(RuntimeError, match="stopped"):
-        await export(told_url, ExportFilter(), JsonLines(), stop)
+        await export(audited_url, ExportFilter(), JsonLines(), stop)
     assert gc.isenabled()
 
 
@@ -198,9 +198,9 @@ def stop(_: bytes) -> None:
     raise RuntimeError("stopped")
 
 
-async def test_a_table_for_people_has_a_line_for_everything(told_url: str) -> None:
+async def test_a_table_for_people_has_a_line_for_everything(audited_url: str) -> None:
     written: list[bytes] = []
-    manifest = await export(told_url, ExportFilter(), Csv(), written.append)
+    manifest = await export(audited_url, ExportFilter(), Csv(), written.append)
     header, *rows = csv.reader(io.StringIO(b"".join(written).decode()))
     assert tuple(header) == CSV_COLUMNS
     assert {len(row) for row in rows} == {len(CSV_COLUMNS)}
@@ -220,9 +220,9 @@ def test_a_cell_that_a_spreadsheet_would_run_begins_with_an_apostrophe(*, raw: b
     assert cells[CSV_COLUMNS.index("change_ticket")] == f"{quote}+1"
 
 
-async def test_a_csv_is_held_against_its_manifest(told_url: str) -> None:
+async def test_a_csv_is_held_against_its_manifest(audited_url: str) -> None:
     written: list[bytes] = []
-    manifest = await export(told_url, ExportFilter(), Csv(), written.append)
+    manifest = await export(audited_url, ExportFilter(), Csv(), written.append)
     document = line(manifest.document(b"k" * 16))
     intact = verify_csv(written, document, b"k" * 16, manifest.end)
     assert (intact.findings.count, intact.changes, intact.rows) == (0, manifest.changes, manifest.rows)

@@ -26,8 +26,8 @@ from tests.support.planned_mesh import PlannedMesh
 
 
 @pytest.fixture
-async def mesh(told_url: str) -> AsyncIterator[PlannedMesh]:
-    async with open_store(told_url) as store:
+async def mesh(audited_url: str) -> AsyncIterator[PlannedMesh]:
+    async with open_store(audited_url) as store:
         yield PlannedMesh(store)
 
 
@@ -51,10 +51,12 @@ Audit = Callable[[str], Awaitable[None]]
 
 
 @pytest.mark.parametrize("audit", AUDITS.values(), ids=AUDITS)
-async def test_nothing_is_held_between_two_pages(told_url: str, audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_held_between_two_pages(
+    audited_url: str, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not even an xmin: what it holds back is every row that any transaction leaves behind."""
     seen: list[tuple[Any, ...]] = []
-    observer = await asyncpg.connect(told_url)
+    observer = await asyncpg.connect(audited_url)
 
     async def observe(connection: asyncpg.Connection) -> None:
         seen.append(
@@ -67,7 +69,7 @@ async def test_nothing_is_held_between_two_pages(told_url: str, audit: Audit, mo
     small_pages(monkeypatch, 7)
     before_each_statement(monkeypatch, observe)
     try:
-        await audit(told_url)
+        await audit(audited_url)
     finally:
         await observer.close()
     assert len(seen) > 10
@@ -76,7 +78,7 @@ async def test_nothing_is_held_between_two_pages(told_url: str, audit: Audit, mo
 
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_what_is_committed_meanwhile_is_not_mistaken_for_tampering(
-    told_url: str, mesh: PlannedMesh, processes: int, monkeypatch: pytest.MonkeyPatch
+    audited_url: str, mesh: PlannedMesh, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Shards go from one table to the other, before and behind the page that is read; nodes, namespaces and plans
     come and change."""
@@ -107,19 +109,19 @@ async def test_what_is_committed_meanwhile_is_not_mistaken_for_tampering(
     before_each_statement(monkeypatch, change)
     for _ in range(2):
         head = (await mesh.changes())[-1].id
-        verdict = await verify(told_url, processes=processes)
+        verdict = await verify(audited_url, processes=processes)
         assert shown(verdict) == []
         assert head < verdict.end.change.change_id == verdict.changes
         assert verdict.changes < (await mesh.changes())[-1].id
-    await exported(told_url)
-    await checked(told_url)
+    await exported(audited_url)
+    await checked(audited_url)
     assert done > 50
 
 
 async def test_what_was_tampered_with_is_found_while_others_write(
-    told_url: str, mesh: PlannedMesh, monkeypatch: pytest.MonkeyPatch
+    audited_url: str, mesh: PlannedMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connection = await asyncpg.connect(told_url)
+    connection = await asyncpg.connect(audited_url)
     try:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute("UPDATE shards SET leader_id = 'mallory' WHERE shard_id = 's2'")
@@ -138,7 +140,7 @@ async def test_what_was_tampered_with_is_found_while_others_write(
 
     small_pages(monkeypatch, 3)
     before_each_statement(monkeypatch, write)
-    found = (await verify(told_url, processes=1)).findings.listed
+    found = (await verify(audited_url, processes=1)).findings.listed
     assert {(finding.table, finding.key) for finding in found} == {
         ("shards", "billing/s2"),
         ("namespace_heads", "search"),
@@ -163,7 +165,7 @@ class Compacting:
 
 @pytest.mark.parametrize(("processes", "step"), [(1, 1), (2, 5)])
 async def test_a_compaction_at_any_page_is_no_finding(
-    told_url: str, processes: int, step: int, monkeypatch: pytest.MonkeyPatch
+    audited_url: str, processes: int, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_pages(monkeypatch, 5)
     begun: list[int] = []
@@ -177,41 +179,41 @@ async def test_a_compaction_at_any_page_is_no_finding(
     for at in range(1, 25, step):
         begun.append(0)
         with monkeypatch.context() as patched:
-            compacting = Compacting(told_url, at, floor=at)
+            compacting = Compacting(audited_url, at, floor=at)
             before_each_statement(patched, compacting)
-            verdict = await verify(told_url, processes=processes)
+            verdict = await verify(audited_url, processes=processes)
         assert shown(verdict) == []
         assert compacting.done == 1
     assert set(begun) == {1, 2}
 
 
-async def test_verification_does_not_begin_again_for_ever(told_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_verification_does_not_begin_again_for_ever(audited_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     floors = iter(range(1, 25))
     read_heads = AuditReader.heads
 
     async def heads(reader: AuditReader) -> Heads | None:
         found = await read_heads(reader)
-        assert await PostgresRetention(told_url).compact(next(floors), because("storage")) is not None
+        assert await PostgresRetention(audited_url).compact(next(floors), because("storage")) is not None
         return found
 
     monkeypatch.setattr(AuditReader, "heads", heads)
     for audit in (verified, checked):
         first = next(floors)
         with pytest.raises(StaleHeads, match=r"history was compacted up to revision \d+ .* run this again"):
-            await audit(told_url)
+            await audit(audited_url)
         assert next(floors) == first + ATTEMPTS + 1
 
 
-async def test_an_export_is_whole_or_none(told_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_export_is_whole_or_none(audited_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that were written are not missed where they are compacted away after that."""
     small_pages(monkeypatch, 5)
     whole = broken = 0
     for at in range(1, 25, 2):
         with monkeypatch.context() as patched:
-            compacting = Compacting(told_url, at, floor=at)
+            compacting = Compacting(audited_url, at, floor=at)
             before_each_statement(patched, compacting)
             try:
-                await exported(told_url)
+                await exported(audited_url)
                 whole += compacting.done
             except StaleHeads:
                 broken += 1

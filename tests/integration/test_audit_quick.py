@@ -12,18 +12,18 @@ from persistence.postgres.audit.reader import open_reader
 from persistence.postgres.audit.segments import Segment, cut, intact_verdict, verify_row_by_row
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
-from tests.support.audited_mesh import tell
+from tests.support.audited_mesh import fill_audit_log
 from tests.support.mesh import because, new
 from tests.support.planned_mesh import PlannedMesh
 
 
 @pytest.fixture(scope="module")
-async def told(module_database_url: str) -> str:
+async def audited(module_database_url: str) -> str:
     """With every kind of row: created, updated, deleted, moved for a reason, pinned, in a group."""
     async with open_store(module_database_url) as store:
         mesh = PlannedMesh(store)
         await mesh.configure()
-        await tell(mesh)
+        await fill_audit_log(mesh)
         shard = await mesh.created("odd", anti_affinity_group="pair", locality_hint="eu/a", leader_id="l")
         shard = await mesh.updated(shard, pin=PinRequest(reason='says ","'), capacity_hint=1e300)
         shard = await mesh.updated(shard, pin=None, anti_affinity_group=None)
@@ -32,9 +32,9 @@ async def told(module_database_url: str) -> str:
 
 
 @pytest.mark.parametrize("rows", [1, 7, 50_000])
-async def test_the_verdicts_are_the_same(told_url: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_verdicts_are_the_same(audited_url: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("persistence.postgres.audit.segments.SEGMENT_ROWS", rows)
-    async with open_reader(told_url) as reader:
+    async with open_reader(audited_url) as reader:
         heads = await reader.heads()
         assert heads is not None
         for segment in await cut(reader, BEGINNING, heads.end.change, 0):
@@ -43,8 +43,8 @@ async def test_the_verdicts_are_the_same(told_url: str, rows: int, monkeypatch: 
             assert verdict == await verify_row_by_row(reader, segment)
 
 
-async def test_a_segment_that_does_not_end_where_it_should_is_not_sound(told_url: str) -> None:
-    async with open_reader(told_url) as reader:
+async def test_a_segment_that_does_not_end_where_it_should_is_not_sound(audited_url: str) -> None:
+    async with open_reader(audited_url) as reader:
         heads = await reader.heads()
         assert heads is not None
         head = heads.end.change
@@ -55,9 +55,9 @@ async def test_a_segment_that_does_not_end_where_it_should_is_not_sound(told_url
             assert await intact_verdict(reader, dataclasses.replace(segment, last=last)) is None
 
 
-async def test_what_compaction_left_is_looked_at_with_care(told_url: str) -> None:
-    assert await PostgresRetention(told_url).compact(16, because("storage")) is not None
-    async with open_reader(told_url) as reader:
+async def test_what_compaction_left_is_looked_at_with_care(audited_url: str) -> None:
+    assert await PostgresRetention(audited_url).compact(16, because("storage")) is not None
+    async with open_reader(audited_url) as reader:
         assert await intact_verdict(reader, Segment(BEGINNING, None, 16, b"")) is None
 
 

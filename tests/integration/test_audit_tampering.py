@@ -67,23 +67,23 @@ async def undone(connection: asyncpg.Connection) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-async def test_an_untouched_log_is_in_order(told_url: str) -> None:
-    verdict = await verify(told_url)
+async def test_an_untouched_log_is_in_order(audited_url: str) -> None:
+    verdict = await verify(audited_url)
     assert shown(verdict) == []
-    async with superuser(told_url) as connection:
+    async with superuser(audited_url) as connection:
         counts = [await connection.fetchval(f"SELECT count(*) FROM {table}") for table in ("changes", "shard_history")]
         refusals = await connection.fetchval("SELECT count(*) FROM refusals")
     assert [verdict.changes, verdict.rows, verdict.refusals] == [*counts, refusals]
 
 
-async def test_groups_that_shards_join_and_leave_are_in_order(told_url: str) -> None:
-    async with open_store(told_url) as store:
+async def test_groups_that_shards_join_and_leave_are_in_order(audited_url: str) -> None:
+    async with open_store(audited_url) as store:
         mesh = PlannedMesh(store)
         shard = await mesh.created("grouped", anti_affinity_group="pair")
         for group in ("pair", "other", None, None):
             shard = await mesh.updated(shard, anti_affinity_group=group, owner_node_id=f"node-{shard.version}")
-    assert shown(await verify(told_url)) == []
-    async with superuser(told_url) as connection:
+    assert shown(await verify(audited_url)) == []
+    async with superuser(audited_url) as connection:
         await connection.execute(
             "UPDATE shard_history SET changed_fields = '{ownerNodeId}' WHERE shard_id = 'grouped' AND version = 3"
         )
@@ -94,8 +94,8 @@ async def test_groups_that_shards_join_and_leave_are_in_order(told_url: str) -> 
 @pytest.mark.parametrize(
     "edited", ['{"ownerNodeId,capacityHint"}', "{ownerNodeId,capacityHint,NULL}", "{{ownerNodeId,capacityHint}}"]
 )
-async def test_changed_fields_that_only_look_alike_are_found(told_url: str, edited: str) -> None:
-    async with superuser(told_url) as connection:
+async def test_changed_fields_that_only_look_alike_are_found(audited_url: str, edited: str) -> None:
+    async with superuser(audited_url) as connection:
         revision = await connection.fetchval(
             "UPDATE shard_history SET changed_fields = $1::text::text[] WHERE revision ="
             " (SELECT min(revision) FROM shard_history WHERE changed_fields = '{ownerNodeId,capacityHint}')"
@@ -106,9 +106,9 @@ async def test_changed_fields_that_only_look_alike_are_found(told_url: str, edit
     assert (finding.key, finding.columns) == (str(revision), ("changed_fields",))
 
 
-async def test_every_edit_is_found_where_it_was_made(told_url: str) -> None:
+async def test_every_edit_is_found_where_it_was_made(audited_url: str) -> None:
     rng = random.Random(20261123)
-    async with superuser(told_url) as connection:
+    async with superuser(audited_url) as connection:
         facts = await Facts.of(connection)
         for number in range(EDITS):
             edit = KINDS[number % len(KINDS)](rng, facts)
@@ -122,13 +122,13 @@ async def test_every_edit_is_found_where_it_was_made(told_url: str) -> None:
 
 @pytest.mark.parametrize("pages", [False, True])
 async def test_segments_and_pages_find_what_one_pass_finds(
-    told_url: str, monkeypatch: pytest.MonkeyPatch, *, pages: bool
+    audited_url: str, monkeypatch: pytest.MonkeyPatch, *, pages: bool
 ) -> None:
     monkeypatch.setattr(segments, "SEGMENT_ROWS", 7)
     if pages:
         small_pages(monkeypatch, 3)
     rng = random.Random(7)
-    async with superuser(told_url) as connection:
+    async with superuser(audited_url) as connection:
         facts = await Facts.of(connection)
         for kind in KINDS:
             edit = kind(rng, facts)
@@ -138,20 +138,20 @@ async def test_segments_and_pages_find_what_one_pass_finds(
             assert any(map(edit.is_found_by, verdict.findings.listed)), (edit, shown(verdict))
 
 
-async def test_processes_share_the_work(told_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_processes_share_the_work(audited_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT_ROWS", 7)
     done: list[tuple[int, int]] = []
-    alone = await verify(told_url, processes=1)
-    together = await verify(told_url, processes=2, progress=lambda rows, total: done.append((rows, total)))
+    alone = await verify(audited_url, processes=1)
+    together = await verify(audited_url, processes=2, progress=lambda rows, total: done.append((rows, total)))
     assert together == alone
     assert (len(done) > 2, done[-1]) == (True, (alone.rows, alone.rows))
 
 
 async def test_a_process_that_cannot_read_is_told_as_if_there_were_none(
-    told_url: str, monkeypatch: pytest.MonkeyPatch
+    audited_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "SEGMENT_ROWS", 7)
-    async with open_reader(told_url) as reader:
+    async with open_reader(audited_url) as reader:
         apart = ParallelVerifier("postgresql://localhost:1/nowhere", reader, 2)
         with pytest.raises(StoreUnavailable):
             await verify_on(reader, parallel=apart)
@@ -449,20 +449,20 @@ KEPT: Final = "namespace, shard_id, version, owner_epoch"
     ],
 )
 async def test_what_servers_answer_from_must_follow_from_history(
-    told_url: str, sql: str, table: str, key: str, monkeypatch: pytest.MonkeyPatch
+    audited_url: str, sql: str, table: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with superuser(told_url) as connection:
+    async with superuser(audited_url) as connection:
         await connection.execute(sql)
-    assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, key)]
+    assert [(finding.table, finding.key) for finding in (await verify(audited_url)).findings.listed] == [(table, key)]
     small_pages(monkeypatch, 3)
-    assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, key)]
+    assert [(finding.table, finding.key) for finding in (await verify(audited_url)).findings.listed] == [(table, key)]
 
 
 @pytest.mark.parametrize("table", ["changes", "refusals"])
-async def test_what_was_put_in_before_the_first_is_found(told_url: str, table: str) -> None:
-    async with superuser(told_url) as connection:
+async def test_what_was_put_in_before_the_first_is_found(audited_url: str, table: str) -> None:
+    async with superuser(audited_url) as connection:
         await connection.execute(copied(table, "id", 1, -5))
-    assert [(finding.table, finding.key) for finding in (await verify(told_url)).findings.listed] == [(table, "-5")]
+    assert [(finding.table, finding.key) for finding in (await verify(audited_url)).findings.listed] == [(table, "-5")]
 
 
 TRUNCATED: Final = """
@@ -472,35 +472,35 @@ TRUNCATED: Final = """
 """
 
 
-async def test_a_chain_that_was_cut_off_with_its_head_is_found_by_an_anchor(told_url: str) -> None:
-    anchor = (await verify(told_url)).end
-    async with superuser(told_url) as connection:
+async def test_a_chain_that_was_cut_off_with_its_head_is_found_by_an_anchor(audited_url: str) -> None:
+    anchor = (await verify(audited_url)).end
+    async with superuser(audited_url) as connection:
         await connection.execute(TRUNCATED)
         verdict = await verified(connection, Checkpoint.read(str(anchor)))
     (finding,) = [finding for finding in verdict.findings.listed if finding.table == "anchor"]
     assert "cut off before it" in finding.problem
 
 
-async def test_what_is_new_is_verified_from_a_checkpoint(told_url: str) -> None:
-    checkpoint = (await verify(told_url)).end
-    async with open_store(told_url) as store:
+async def test_what_is_new_is_verified_from_a_checkpoint(audited_url: str) -> None:
+    checkpoint = (await verify(audited_url)).end
+    async with open_store(audited_url) as store:
         mesh = PlannedMesh(store)
         shard = await mesh.shard("s1")
         assert shard is not None
         await mesh.updated(shard, owner_node_id="node-new")
-    verdict = await verify(told_url, Checkpoint.read_document(json.dumps(checkpoint.document())))
+    verdict = await verify(audited_url, Checkpoint.read_document(json.dumps(checkpoint.document())))
     assert (shown(verdict), verdict.changes, verdict.rows, verdict.refusals) == ([], 1, 1, 0)
-    async with superuser(told_url) as connection:
+    async with superuser(audited_url) as connection:
         await connection.execute("UPDATE changes SET hash = sha256('x') WHERE id = $1", checkpoint.change.change_id)
         await connection.execute("UPDATE shards SET leader_id = 'x' WHERE shard_id = 's2'")
-    (finding,) = (await verify(told_url, checkpoint)).findings.listed
+    (finding,) = (await verify(audited_url, checkpoint)).findings.listed
     assert (finding.table, finding.key) == ("anchor", f"change {checkpoint.change.change_id}")
 
 
-async def test_a_compacted_history_is_verified_by_what_was_kept(told_url: str) -> None:
-    assert await PostgresRetention(told_url).compact(16, because("storage")) is not None
-    assert shown(await verify(told_url)) == []
-    async with superuser(told_url) as connection:
+async def test_a_compacted_history_is_verified_by_what_was_kept(audited_url: str) -> None:
+    assert await PostgresRetention(audited_url).compact(16, because("storage")) is not None
+    assert shown(await verify(audited_url)) == []
+    async with superuser(audited_url) as connection:
         kept: list[Any] = await connection.fetch("SELECT revision FROM shard_history WHERE revision <= 16")
         revision = kept[-1][0]
         await connection.execute("UPDATE shard_history SET previous_revision = 9 WHERE revision = $1", revision)

@@ -7,7 +7,7 @@ import pytest
 from persistence.commands.shards import UpdateShards
 from persistence.model.outcomes import VersionConflict
 from persistence.model.records import ShardStatus
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.store import open_store
 from persistence.service.group_commit import LARGEST_CHANGE
 from tests.support.mesh import CHANGE, Mesh, because, new, patch

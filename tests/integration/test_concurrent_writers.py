@@ -17,7 +17,7 @@ from persistence.feed.tailer import FeedLimits
 from persistence.model.outcomes import ShardsChanged, StaleShard, VersionConflict
 from persistence.model.queries import DiffFilter
 from persistence.model.records import Shard, StreamPosition
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.store import open_store
 from persistence.service.executor import CommandExecutor
 from tests.support.length import rounds

@@ -77,7 +77,7 @@ async def test_a_plan_gives_its_newest_node_a_share_and_moves_little_else() -> N
     assert {move.reason for move in proposal.moves} == {MoveReason.PLACEMENT_CHANGED}
     explanation = await rebalancer.explain(ShardKey("orders", "orders-007"))
     assert isinstance(explanation, Explanation)
-    assert explanation.summary.startswith("orders/orders-007 is on node-us-1, ring wants it on ")
+    assert explanation.summary.startswith("orders/orders-007 is on node-us-1, ring places it on ")
     because = ChangeRequest("alice", "use the new node")
     planned = await rebalancer.plan(PlanRequest(), because)
     assert isinstance(planned, PlanProposed)

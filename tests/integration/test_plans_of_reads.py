@@ -254,15 +254,32 @@ async def test_a_page_is_one_statement_that_is_not_within_a_transaction(reads: R
             return int((await session.execute(_TRANSACTIONS)).scalar_one())
 
     where, shown = ShardHistoryFilter("ns-7"), DiffDetail(images=True, image_times=True, whole_change=True)
-    request: PageRequest[int] = PageRequest(50, counted=True)
     before = await count()
     counting = await count() - before
     with statements() as sent:
-        for _ in range(OFTEN):
+        for number in range(OFTEN):
+            request: PageRequest[int] = PageRequest(50 - number, counted=True)
             page = await reads.history.page(where, HistoryOrder.REVISION_DESC, request, shown)
-            assert (len(page.items), page.total) == (50, 1_000)
+            assert (len(page.items), page.total) == (request.limit, 1_000)
     assert len(sent) == OFTEN
     assert await count() - before == OFTEN + 2 * counting
+
+
+async def test_a_page_that_is_read_again_is_not_read_but_what_is_newest_of_its_namespace(reads: Reads) -> None:
+    where, shown = ShardHistoryFilter("ns-7"), DiffDetail(images=True, image_times=True, whole_change=True)
+
+    async def read() -> int:
+        page = await reads.history.page(where, HistoryOrder.REVISION_DESC, PageRequest(33), shown)
+        return len(page.items)
+
+    for _ in range(2):
+        await read()
+    with statements() as sent:
+        for _ in range(OFTEN):
+            assert await read() == 33
+    assert len(sent) == OFTEN
+    assert not any("move_reason" in statement for statement in sent)
+    assert await reads.blocks(read) < 20
 
 
 Read: TypeAlias = Callable[[async_sessionmaker[AsyncSession]], Awaitable[Any]]

@@ -16,7 +16,7 @@ from persistence.errors import Compacted, SchemaOutOfDate, StoreError, Transient
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ShardDiff
-from persistence.ports import HistoryCompacted
+from persistence.ports.writes import HistoryCompacted
 from persistence.postgres import compaction as retention
 from persistence.postgres import kept_history
 from persistence.postgres.audit.verify import verify

@@ -23,7 +23,7 @@ from graph.server.tracing import OpenTelemetryTracer, open_tracer, require_traci
 from graph.settings import SettingsError, load_settings
 from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.service.executor import CommandExecutor
 from tests.reference.store import memory_store
 from tests.support.graphql_api import Api, api_of, services_of

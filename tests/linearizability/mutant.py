@@ -17,7 +17,7 @@ from persistence.errors import TransientConflict
 from persistence.model.outcomes import Outcome, ShardsChanged, VersionConflict
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import OmittedRange
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor

@@ -16,7 +16,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import convert_arguments
 
 from graph.execution.context import Context
-from graph.execution.prepared import Plan
+from graph.execution.operation_plan import Plan
 from persistence.commands.command import UNSET, ChangeRequest, Command
 from persistence.commands.shards import (
     CreateShards,

@@ -45,7 +45,7 @@ from persistence.model.queries import NodeFilter
 from persistence.model.records import AsOf, MoveReason, NodeStatus, ShardKey, ShardStatus
 from persistence.planning.planner import PlacementImpossible
 from persistence.planning.proposal import Move, Proposal
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.store import open_store
 from persistence.service.rebalancer import PlanRequest
 from tests.reference.store import memory_store

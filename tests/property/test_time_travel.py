@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from persistence.commands.shards import NewShard
 from persistence.errors import Compacted
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey
-from persistence.ports import Retention
+from persistence.ports.writes import Retention
 from persistence.postgres.compaction import PostgresRetention
 from persistence.postgres.store import open_store
 from tests.reference.retention import MemoryRetention

@@ -34,7 +34,7 @@ from persistence.model.records import (
     StreamPosition,
 )
 from persistence.model.stream import ChangedShard, OmittedRange, StreamHead, StreamPage
-from persistence.ports import OWNER_SEARCHED, ShardAt, ShardCount, Stamped, capacity_units
+from persistence.ports.readers import OWNER_SEARCHED, ShardAt, ShardCount, Stamped, capacity_units
 from tests.reference.tables import Memory, Tables
 
 SLICE: Final = 2

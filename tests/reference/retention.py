@@ -14,7 +14,7 @@ from persistence.commands.write_set import WriteSet
 from persistence.errors import FutureCursor
 from persistence.model.outcomes import Committed, ShardsChanged
 from persistence.model.records import AsOf, ChangeKind, Compaction, ShardDiff
-from persistence.ports import Forecast, HistoryCompacted
+from persistence.ports.writes import Forecast, HistoryCompacted
 from tests.reference.commit import committed
 from tests.reference.tables import Memory, Tables
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from persistence.ports import Store
+from persistence.ports.store import Store
 from tests.reference.readers import (
     MemoryChanges,
     MemoryHistory,

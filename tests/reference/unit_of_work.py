@@ -17,7 +17,7 @@ from persistence.model.plans import PlanKind, RebalancePlan
 from persistence.model.records import Change, ConfigurationChange, Namespace, Node, NodeStatus, ShardKey
 from persistence.planning import lifecycle
 from persistence.planning.waves import is_limited
-from persistence.ports import CONFIGURATIONS
+from persistence.ports.writes import CONFIGURATIONS
 from tests.reference.commit import committed
 from tests.reference.tables import Clock, Memory, Tables
 

@@ -17,7 +17,7 @@ from tests.support.mesh import SEARCH, because, new, patch
 from tests.support.planned_mesh import PlannedMesh
 
 
-async def tell(mesh: PlannedMesh, rounds: int = 4) -> None:
+async def fill_audit_log(mesh: PlannedMesh, rounds: int = 4) -> None:
     """Changes of every kind but a compaction, and refusals."""
     await mesh.configure(SEARCH, strategy="locality", parameters={"zoneBoost": 7, "mode": "strict"})
     await mesh.registered("node-a", "node-b", labels={"disk": "ssd"})

@@ -12,7 +12,7 @@ import pytest
 from starlette.applications import Starlette
 
 from graph.execution.services import Feed, Services
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.service.executor import CommandExecutor
 from persistence.service.rebalancer import Rebalancer
 from strategies.registry import Registry

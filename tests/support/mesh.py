@@ -15,7 +15,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.policy import NamespacePolicy
 from persistence.model.queries import ChangeFilter, ShardFilter
 from persistence.model.records import AsOf, Change, Namespace, Shard, ShardDiff, ShardKey
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.service.executor import CommandExecutor
 
 T = TypeVar("T")

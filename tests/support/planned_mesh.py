@@ -49,6 +49,11 @@ class PlannedMesh(Mesh):
         shards = (new(f"s{number:04}", owner, namespace=namespace) for number in range(count))
         return (await self.create(*shards)).shards
 
+    async def unbalanced(self) -> Sequence[Shard]:
+        """Three nodes, one of which owns all 12 shards."""
+        await self.registered("node-a", "node-b", "node-c")
+        return await self.filled(12)
+
     async def plan(self, *namespaces: str, max_moves: int = MAX_MOVES, change: ChangeRequest = CHANGE) -> PlanProposed:
         outcome = await self.rebalancer.plan(PlanRequest(namespaces or None, max_moves), change)
         assert isinstance(outcome, PlanProposed), outcome

@@ -12,7 +12,8 @@ from persistence.feed.live import LiveFeed
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey
-from persistence.ports import ChangeStream, Stamped
+from persistence.ports.feed import ChangeStream
+from persistence.ports.readers import Stamped
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica
 

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import asyncpg
 
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.store import open_store
 from tests.support.databases import Databases
 from tests.support.mesh import Mesh, new

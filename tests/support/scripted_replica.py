@@ -12,7 +12,8 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ChangeMark, DiffKind, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import OmittedRange
-from persistence.ports import Stamped, Watcher, holds_none
+from persistence.ports.feed import Watcher
+from persistence.ports.readers import Stamped, holds_none
 from persistence.replica.replica import Replica, ReplicaLimits, following
 from tests.support.rows import HISTORY, history_row, position
 from tests.support.streams import a_shard
@@ -70,7 +71,7 @@ class Scripted:
         finally:
             self.watchers.remove(watcher)
 
-    async def tell(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
+    async def deliver(self, *diffs: ShardDiff, omitted: OmittedRange | None = None) -> None:
         """And let those that wait for it go on."""
         self.position = at(omitted.last if omitted else diffs[-1].revision, self.position.epoch)
         for watcher in self.watchers:

@@ -16,7 +16,7 @@ from graph.execution.documents import DocumentCache
 from graph.execution.extension import Execution
 from graph.execution.limits import MAX_CHARACTERS
 from graph.execution.metrics import Metrics
-from graph.execution.prepared import Plan
+from graph.execution.operation_plan import Plan
 from graph.schema.build import MeshSchema, build_schema
 
 

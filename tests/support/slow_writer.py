@@ -10,7 +10,7 @@ from typing import Any
 
 from persistence.commands.write_set import WriteSet
 from persistence.model.outcomes import Committed
-from persistence.ports import UnitOfWork, UnitOfWorkFactory
+from persistence.ports.writes import UnitOfWork, UnitOfWorkFactory
 
 Hold = Callable[[WriteSet], Awaitable[None]]
 

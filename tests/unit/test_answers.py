@@ -50,3 +50,26 @@ def test_memory_is_bounded_and_what_is_used_stays(length: int) -> None:
         assert answers.size <= 200_000 + 2 * (length + 1_000)
     assert answers.get(b"1999", READ) == b"x" * length
     assert answers.get(b"1", READ) is None
+
+
+def test_as_many_are_found_as_there_is_room_for_whatever_came_before() -> None:
+    answers = Answers(limit=200_000)
+    for number in range(500):
+        answers.put(str(number).encode(), READ, b"before", lambda: True)
+    used = [str(number).encode() for number in range(1_000, 1_200)]
+    for body in used:
+        answers.put(body, READ, b"x", lambda: True)
+    for _ in range(3):
+        assert all(answers.get(body, READ) == b"x" for body in used)
+    assert answers.size <= 200_000
+
+
+def test_what_is_asked_once_makes_room_before_what_is_asked_again() -> None:
+    answers = Answers(limit=200_000)
+    used = [str(number).encode() for number in range(100)]
+    for body in used:
+        answers.put(body, READ, b"x", lambda: True)
+    for number in range(1_000, 3_000):
+        answers.put(str(number).encode(), READ, b"once", lambda: True)
+        assert answers.get(used[number % 100], READ) == b"x"
+    assert answers.size <= 200_000

@@ -66,5 +66,16 @@ def test_every_page_that_is_named_anywhere_is_there() -> None:
     assert {(name, page) for name, page in named if not (ROOT / page).is_file()} == set()
 
 
+def test_the_index_of_decisions_has_each_by_its_title() -> None:
+    decisions = DOCS / "decisions"
+    listed = re.findall(
+        r"^\| (\d+) \| \[([^]]+)\]\((\d{4}-[a-z0-9-]+\.md)\) \|",
+        (decisions / "README.md").read_text("utf-8"),
+        re.MULTILINE,
+    )
+    titles = {page.name: page.read_text("utf-8").split("\n", 1)[0] for page in decisions.glob("0*.md")}
+    assert sorted((name, f"# {number}. {title}") for number, title, name in listed) == sorted(titles.items())
+
+
 def test_the_index_of_operations_links_to_every_page() -> None:
     assert sorted(PAGES) == sorted(page.stem for page in (DOCS / "operations").glob("*.md"))

@@ -15,7 +15,8 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from graph.close_codes import CloseCode
-from graph.http.websocket import FRAMES, next_frame
+from graph.http.socket_adapter import FRAMES
+from graph.http.websocket import next_frame
 from graph.server.websocket_protocol import WebSocketProtocol
 
 HANDSHAKE = (

@@ -145,7 +145,7 @@ def test_what_looks_like_a_password_is_hidden(text: str) -> None:
     "text",
     [
         "the token has expired",
-        "this server wants a token (Authorization: Bearer ...)",
+        "this server requires a token (Authorization: Bearer ...)",
         "auth_secret_file: /run/keys/secret: No such file or directory",
         "request 4b1d failed",
         "http://127.0.0.1:8080/graphql",

@@ -19,7 +19,7 @@ from graph.server.exposition import WORKER
 from graph.server.supervisor import SupervisorMetrics
 from persistence.commands.nodes import RegisterNode
 from persistence.feed.live import live_feed
-from persistence.ports import PoolState
+from persistence.ports.store import PoolState
 from persistence.replica.replica import following
 from tests.reference.store import memory_store
 from tests.support.graphql_api import services_of

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graph.namespace_declarations import PolicyDeclaration
 from graph.schema import namespaces
 from graph.schema.namespace_mutations import NamespacePolicyInput
-from graph.settings import PolicyDeclaration
 from persistence.codec.encoding import shard_checksum
 from persistence.codec.json_documents import read_policy, write_policy
 from persistence.commands.command import ChangeRequest, request_digest

@@ -23,7 +23,7 @@ from graph.execution.executor import RecordExecutor
 from graph.execution.extension import Execution
 from graph.execution.inputs import NotPrepared
 from graph.execution.metrics import Metrics
-from graph.execution.prepared import Plan
+from graph.execution.operation_plan import Plan
 from graph.execution.services import Services
 from graph.schema.build import MeshSchema
 from tests.support.shared_schema import one_schema
@@ -146,10 +146,11 @@ async def test_a_document_that_is_answered_by_its_plan_is_not_forgotten_for_newe
 def test_every_document_of_clients_is_compiled(path: Path) -> None:
     document = parse(path.read_text())
     nodes: Sequence[Any] = document.definitions
-    for node in nodes:
-        if isinstance(node, OperationDefinitionNode):
-            plan = Plan(one_schema().core, document, node.name.value if node.name else None)
-            plan.compile(*[True] * plan.conditions)
+    names = [node.name.value for node in nodes if isinstance(node, OperationDefinitionNode) and node.name]
+    assert names == [path.stem]
+    plan = Plan(one_schema().core, document, path.stem)
+    plan.compile(*[True] * plan.conditions)
+    assert plan.size > 0
 
 
 async def test_a_document_has_a_plan_from_the_second_time_on(

@@ -11,16 +11,8 @@ import pytest
 
 from persistence.codec.encoding import shard_checksum
 from persistence.codec.images import MEMBERS, changed_fields, write_image
-from persistence.model.records import (
-    ADDED_FIELDS,
-    Shard,
-    ShardContent,
-    ShardKey,
-    ShardStatus,
-    new_shard,
-    new_shards,
-    public_name,
-)
+from persistence.model.drafts import new_shard, new_shards
+from persistence.model.records import ADDED_FIELDS, Shard, ShardContent, ShardKey, ShardStatus, public_name
 from persistence.postgres.commit import PARAMETERS
 from persistence.postgres.rows import SHARD, columns_of
 from persistence.postgres.tables.current import SHARDS

@@ -70,6 +70,8 @@ async def test_a_call_that_is_cancelled_is_cancelled_at_the_other_end() -> None:
         await asked.wait()
         call.cancel()
         await cancelled.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await call
 
 
 async def test_calls_end_with_the_process_at_the_other_end() -> None:

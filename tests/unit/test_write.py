@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from persistence.commands.shards import CreateShards
 from persistence.errors import TransientConflict
 from persistence.model.outcomes import ShardsChanged
-from persistence.ports import UnitOfWork
+from persistence.ports.writes import UnitOfWork
 from persistence.service.executor import CommandExecutor
 from tests.reference.store import store_on
 from tests.reference.tables import Memory

@@ -122,7 +122,7 @@ def _report(manifest: Manifest, **filters: str | None) -> None:
         f"Exported {pluralized(manifest.changes, 'change')}, {pluralized(manifest.rows, 'row')}, "
         f"{pluralized(manifest.refusals, 'refusal')}. Anchor: {manifest.end}"
     )
-    # Of an actor who did nothing, or whose name was typed wrong: the log does not tell.
+    # Of an actor who did nothing, or whose name was typed wrong: the log does not show which.
     named = " and ".join(f"{what} {printable(name)}" for what, name in filters.items() if name is not None)
     if named and not (manifest.changes or manifest.refusals):
         print_status(f"Nothing was done or tried with {named}: is that the right spelling?")

@@ -12,9 +12,10 @@ from graph.cli.lookups import unknown_node
 from graph.cli.nodes.shared import changed_node, node_fields, version_of, version_option
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import NOTHING, pluralized, print_fields, print_json, print_status, print_table, printable
-from graph.cli.plans import (
+from graph.cli.plans import all_option
+from graph.cli.progress import waiting
+from graph.cli.proposals import (
     LISTED,
-    all_option,
     move_document,
     print_moves,
     print_violations,
@@ -22,7 +23,6 @@ from graph.cli.plans import (
     read_move,
     read_violation,
 )
-from graph.cli.progress import waiting
 from graph.cli.suggestions import suggest_next, suggest_retry
 from graph.client.address import Address
 from graph.client.records import Json

@@ -15,16 +15,9 @@ from graph.cli.nodes.selection import Selection, node_selection, selected_nodes
 from graph.cli.nodes.shared import changed_node, read_node
 from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import format_time, listed, pluralized, print_json, print_status, printable
-from graph.cli.plans import (
-    LISTED,
-    NamedPlan,
-    print_violations,
-    proposal_of,
-    read_plan,
-    read_violation,
-    summary,
-)
+from graph.cli.plans import NamedPlan, read_plan
 from graph.cli.progress import StopFlag, stop_after, waiting
+from graph.cli.proposals import LISTED, print_violations, proposal_of, read_violation, summary
 from graph.cli.rebalance.shared import how_to_approve, report_wave
 from graph.cli.suggestions import WAVE, suggest_next, suggest_retry
 from graph.client.address import Address

@@ -7,8 +7,9 @@ import click
 from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.options import change_input, change_options, force_option, server_options
 from graph.cli.output import pluralized
-from graph.cli.plans import named_plan, proposal_of, read_plan
+from graph.cli.plans import named_plan, read_plan
 from graph.cli.progress import progress_bar, stop_after, waiting
+from graph.cli.proposals import proposal_of
 from graph.cli.rebalance.shared import how_to_approve, how_to_replan, report_wave, size_of_waves
 from graph.cli.suggestions import WAVE, suggest_retry
 from graph.client.address import Address

@@ -7,14 +7,9 @@ import click
 from graph.cli.errors import LIST_NODES, ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
 from graph.cli.output import made_by, print_status
-from graph.cli.plans import (
-    PlanningOptions,
-    all_option,
-    planning_input,
-    planning_options,
-    print_planned,
-)
+from graph.cli.plans import PlanningOptions, all_option, planning_input, planning_options
 from graph.cli.progress import waiting
+from graph.cli.proposals import print_planned
 from graph.cli.rebalance.shared import print_how_to_apply
 from graph.client.address import Address
 

@@ -4,8 +4,9 @@ import click
 
 from graph.cli.errors import ApiClient, committed
 from graph.cli.options import change_input, change_options, server_options
-from graph.cli.plans import all_option, print_planned
+from graph.cli.plans import all_option
 from graph.cli.progress import waiting
+from graph.cli.proposals import print_planned
 from graph.cli.rebalance.shared import print_how_to_apply
 from graph.client.address import Address
 from persistence.model.fields import MAX_SHARDS_PER_CHANGE

@@ -5,7 +5,8 @@ import click
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options
 from graph.cli.output import Field, format_time, listed, made_by, print_fields, print_json_text
-from graph.cli.plans import all_option, named_plan, print_proposal, proposal_of, read_plan, summary
+from graph.cli.plans import all_option, named_plan, read_plan
+from graph.cli.proposals import print_proposal, proposal_of, summary
 from graph.client.address import Address
 from graph.client.records import Json
 

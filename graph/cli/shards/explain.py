@@ -8,8 +8,9 @@ import click
 from graph.cli.errors import ApiClient
 from graph.cli.options import server_options, shard_arguments
 from graph.cli.output import NOTHING, Column, Field, print_documents, print_fields, print_json, printable
-from graph.cli.plans import all_option, first, print_rest, print_violations, read_violation
+from graph.cli.plans import all_option
 from graph.cli.progress import waiting
+from graph.cli.proposals import first, print_rest, print_violations, read_violation
 from graph.client.address import Address
 from graph.client.records import Json
 
@@ -29,7 +30,7 @@ _CANDIDATES: Final = (
 @all_option
 @server_options
 def explain_shard(*, namespace: str, shard: str, everything: bool, server: Address, as_json: bool) -> None:
-    """Say why a shard is where it is, where its strategy wants it, and what the next plan does about that.
+    """Say why a shard is where it is, where its strategy places it, and what the next plan does about that.
 
     With --json one document: the explanation, with every node and its rank or what speaks against it.
     """

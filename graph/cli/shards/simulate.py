@@ -10,16 +10,9 @@ from graph.cli.errors import ApiClient
 from graph.cli.lookups import require_nodes
 from graph.cli.options import KEY_VALUE, KeyValue, Parsed, as_map, server_options
 from graph.cli.output import print_json_text, printable
-from graph.cli.plans import (
-    PlanningOptions,
-    all_option,
-    planning_input,
-    planning_options,
-    print_proposal,
-    proposal_of,
-    summary,
-)
+from graph.cli.plans import PlanningOptions, all_option, planning_input, planning_options
 from graph.cli.progress import waiting
+from graph.cli.proposals import print_proposal, proposal_of, summary
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.fields import weight_problem

@@ -19,12 +19,11 @@ from persistence.commands.read_state import ReadSet, ReadState
 from persistence.commands.write_set import CommitConditions, ShardWrite
 from persistence.handlers.rules.anti_affinity import broken_groups
 from persistence.handlers.rules.pins import broken_pins
-from persistence.handlers.rules.registration import unregistered
 from persistence.model.fields import quoted
 from persistence.model.outcomes import BrokenRule, PolicyViolation
 from persistence.model.policy import FreezeWindow, NamespacePolicy, PolicyRule
 from persistence.model.policy_rules import matches
-from persistence.model.records import INVOLUNTARY, Namespace, ShardKey
+from persistence.model.records import INVOLUNTARY, DiffKind, Namespace, NodeStatus, ShardKey
 from persistence.model.recurring_freezes import freezes_at, freezes_between
 from persistence.planning.proposal import Move
 from persistence.planning.waves import is_limited, move_budget
@@ -67,7 +66,7 @@ def check(
     moved = Counter(write.key.namespace for write in limited_moves)
     freezable = {write.key.namespace: state.namespaces[write.key.namespace].policy for write in limited}
     broken = list(broken)
-    broken += unregistered(writes, state)
+    broken += _unregistered(writes, state)
     if change.forced is None:
         broken += _misplaced(writes, moves, state)
     for name in names:
@@ -268,3 +267,33 @@ def _moves(count: int) -> str:
 
 def _time(timestamp: datetime) -> str:
     return timestamp.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _unregistered(writes: Sequence[ShardWrite], state: ReadState) -> Iterator[BrokenRule]:
+    """Owners and leaders that the change gives to shards of a namespace that requires it, and that are not registered,
+    or removed. What is so already is left alone."""
+    if not any(namespace.policy.owners_must_be_registered for namespace in state.namespaces.values()):
+        return
+    nodes = {**state.nodes, **({} if state.inputs is None else state.inputs.nodes)}
+    for write in writes:
+        if write.kind is DiffKind.DELETED or not state.namespaces[write.key.namespace].policy.owners_must_be_registered:
+            continue
+        for role, node_id in _given_nodes(write):
+            node = nodes.get(node_id)
+            if node is None or node.status is NodeStatus.REMOVED:
+                yield BrokenRule(
+                    PolicyRule.REGISTRATION_REQUIRED,
+                    *write.key,
+                    f"{node_id} as {role}, which is {'not registered' if node is None else 'removed'}",
+                    "registered nodes",
+                    "Name one, or register it first.",
+                )
+
+
+def _given_nodes(write: ShardWrite) -> Iterator[tuple[str, str]]:
+    """The nodes that the change gives to the shard, each with what it is to it."""
+    before, after = write.previous, write.content
+    if before is None or before.owner_node_id != after.owner_node_id:
+        yield "owner", after.owner_node_id
+    if after.leader_id is not None and (before is None or before.leader_id != after.leader_id):
+        yield "leader", after.leader_id

@@ -1,9 +1,9 @@
 """The tables of the current state against history: each row must follow from the newest change of it.
 
 `shards`, `shard_tombstones`, `namespaces`, `namespace_heads`, `nodes` and `rebalance_plans` are what servers answer
-from. Each is read once, in pages: a page is one statement, so it is of one moment, and is compared with history as of
-that moment. What is compared with the heads is taken back to these: a shard that was changed since then is there as the
-newest row of history up to the head left it. A shard is in `shards` or in `shard_tombstones` at every moment, so a page
+from. Each is read once, in pages: a page is one statement, so it is of one snapshot, and is compared with history as of
+that. What is compared with the heads is taken back to these: a shard that was changed since then is there as the newest
+row of history up to the head left it. A shard is in `shards` or in `shard_tombstones` at all times, so a page
 reads both, or one that goes from one to the other meanwhile would be in neither.
 """
 

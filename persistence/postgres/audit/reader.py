@@ -68,7 +68,7 @@ _REFUSAL: Final = ", ".join(RefusalEntry._fields)
 
 _REFUSALS: Final = f"SELECT {_REFUSAL} FROM refusals WHERE id > $1 AND id <= $2 ORDER BY id LIMIT {BLOCK}"  # noqa: S608 - constants
 
-# One statement, so one moment: what is compared with the heads must be of it.
+# One statement, so one snapshot: what is compared with the heads must be of it.
 _HEADS: Final = """
     SELECT h.change_id, h.revision, h.hash, h.committed_at, h.floor, r.refusal_id, r.hash, r.refused_at, h.epoch,
         (SELECT max(id) FROM changes), (SELECT max(revision) FROM shard_history), (SELECT max(id) FROM refusals),
@@ -125,7 +125,7 @@ class NamespaceHead(NamedTuple):
 class Heads:
     """The rows of the two heads: the end of the chains, by which the log ends there, and the epoch of the stream.
 
-    With what else is to be of the same moment: the newest rows, `compaction`, the newest of them, by its id and its
+    With what else is to be of the same snapshot: the newest rows, `compaction`, the newest of them, by its id and its
     details as they are stored, and the heads of namespaces.
     """
 
@@ -160,7 +160,7 @@ async def with_current_heads(audit: Callable[[], Awaitable[T]]) -> T:
 
 
 class AuditReader:
-    """Reads the audit log on one connection. Each statement sees the moment at which it begins."""
+    """Reads the audit log on one connection. Each statement has a snapshot of its own."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection

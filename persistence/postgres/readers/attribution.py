@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.records import Change
-from persistence.ports import OWNER_SEARCHED, ShardAt
+from persistence.ports.readers import OWNER_SEARCHED, ShardAt
 from persistence.postgres.readers.keyset import fetch
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import CHANGE, change_of

@@ -39,12 +39,13 @@ from persistence.model.records import (
     ShardKey,
     StreamPosition,
 )
-from persistence.ports import ShardAt, Stamped
+from persistence.ports.readers import ShardAt, Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.diff_rows import HeldRows, columns_of_change, columns_of_row, row_class
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.attribution import owner_changes
 from persistence.postgres.readers.changes import of_namespace
+from persistence.postgres.readers.held_pages import HeldPages, is_held, newest_of
 from persistence.postgres.readers.keyset import (
     CACHED_STATEMENTS,
     AnySelect,
@@ -91,6 +92,7 @@ class PostgresHistory:
     def __init__(self, read: async_sessionmaker[AsyncSession]) -> None:
         self._read = read
         self._held = HeldRows()
+        self._pages = HeldPages()
 
     async def page(
         self,
@@ -98,6 +100,20 @@ class PostgresHistory:
         order: HistoryOrder,
         page: PageRequest[int],
         shown: DiffDetail | None = None,
+    ) -> Page[ShardDiff]:
+        if shown is None or not is_held(where):
+            return await self._read_page(where, order, page, shown)
+
+        async def newest() -> tuple[Any, ...]:
+            of_one = where.namespace is not None
+            rows = await fetch(self._read, newest_of(namespace=of_one), filter_values(where))
+            return tuple(rows[0]) if rows else ()
+
+        key = where.namespace, where.shard_id, order, page, shown
+        return await self._pages.page(key, newest, partial(self._read_page, where, order, page, shown))
+
+    async def _read_page(
+        self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int], shown: DiffDetail | None
     ) -> Page[ShardDiff]:
         used, shape, descending = used_fields(where), page_shape(page), order is HistoryOrder.REVISION_DESC
         tried: list[Page[ShardDiff]] = []

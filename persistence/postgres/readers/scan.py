@@ -17,8 +17,9 @@ from typing import Any, Final, cast
 from sqlalchemy import BigInteger, ColumnElement, CursorResult, LargeBinary, bindparam, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from persistence.model.records import POOLED, Pin, Shard, ShardKey, ShardStatus, StreamPosition, new_shards, pooled
-from persistence.ports import Stamped
+from persistence.model.drafts import POOLED, new_shards, pooled
+from persistence.model.records import Pin, Shard, ShardKey, ShardStatus, StreamPosition
+from persistence.ports.readers import Stamped
 from persistence.postgres.engine import translated
 from persistence.postgres.rows import SHARD
 from persistence.postgres.stream import read_head

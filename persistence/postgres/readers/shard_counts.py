@@ -9,7 +9,7 @@ from sqlalchemy import Numeric, Text, bindparam, cast, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.records import ShardStatus
-from persistence.ports import CAPACITY_UNITS, ShardCount, Stamped
+from persistence.ports.readers import CAPACITY_UNITS, ShardCount, Stamped
 from persistence.postgres.database import head_missing
 from persistence.postgres.readers.keyset import fetch
 from persistence.postgres.reads import Read

@@ -29,7 +29,7 @@ from persistence.codec.images import read_image
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, Shard, ShardKey, StreamPosition
-from persistence.ports import Stamped, holds_none
+from persistence.ports.readers import Stamped, holds_none
 from persistence.postgres.database import head_missing
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.keyset import (

@@ -20,7 +20,7 @@ from graph.server.composition import CountedProgress, export_audit
 from persistence.audit.export import ExportFilter, ExportForm, Manifest, Write
 from persistence.errors import TransientConflict
 from persistence.postgres.store import open_store
-from tests.support.audited_mesh import tell
+from tests.support.audited_mesh import fill_audit_log
 from tests.support.command_line import Answer, omnirelay
 from tests.support.databases import Databases
 from tests.support.fork_server import ROOT
@@ -28,21 +28,21 @@ from tests.support.planned_mesh import PlannedMesh
 
 
 @pytest.fixture(scope="module")
-def told(module_database_url: str) -> str:
+def audited(module_database_url: str) -> str:
     async def fill() -> None:
         async with open_store(module_database_url) as store:
             mesh = PlannedMesh(store)
             await mesh.configure()
-            await tell(mesh, 2)
+            await fill_audit_log(mesh, 2)
 
     asyncio.run(fill())
     return module_database_url
 
 
 @pytest.fixture
-def database(told: str, databases: Databases) -> Iterator[str]:
+def database(audited: str, databases: Databases) -> Iterator[str]:
     """A copy of this test's own."""
-    with databases.copy(told) as url:
+    with databases.copy(audited) as url:
         yield url
 
 

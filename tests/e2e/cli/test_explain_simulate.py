@@ -28,7 +28,7 @@ def test_a_shard_is_explained_by_a_summary_facts_and_candidates() -> None:
     rebalance()
     owner = explain("s00", "--json").document["ownerNodeId"]
     sentence, facts, candidates = explain("s00").out.split("\n\n")
-    assert sentence == f"orders/s00 is on {owner}, where rendezvous wants it."
+    assert sentence == f"orders/s00 is on {owner}, where rendezvous places it."
     assert ["target", owner] in [line.split() for line in facts.splitlines()]
     header, first, *rest = [line.split() for line in candidates.splitlines()]
     assert header == ["RANK", "NODE", "STATUS", "WEIGHT", "REGION", "ZONE", "OBSTACLE"]
@@ -43,7 +43,7 @@ def test_a_shard_that_has_to_move_says_why_and_where_to() -> None:
     assert document["move"]["reason"] == "OWNER_DRAINING"
     assert document["targetNodeId"] != "node-1"
     answer = explain("s00").out
-    assert answer.startswith("orders/s00 is on node-1, rendezvous wants it on ")
+    assert answer.startswith("orders/s00 is on node-1, rendezvous places it on ")
     assert "The next plan moves it: node-1 is DRAINING.\n" in answer
     assert answer.splitlines()[-1].split()[:2] == ["-", "node-1"]
     assert answer.endswith("it is DRAINING\n")

@@ -72,9 +72,11 @@ def test_a_command_does_what_it_is_printed_for(
 
 @pytest.mark.parametrize("block", blocks("sql"))
 async def test_a_statement_is_one(module_database_url: str, block: str) -> None:
+    statements = list(filter(str.strip, block.split(";")))
+    assert statements
     connection = await asyncpg.connect(module_database_url)
     try:
-        for statement in filter(str.strip, block.split(";")):
+        for statement in statements:
             await connection.fetch(statement)
     finally:
         await connection.close()

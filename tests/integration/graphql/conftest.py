@@ -11,7 +11,7 @@ from graph.execution.services import Feed
 from graph.http.app import create_app
 from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
-from persistence.ports import Store
+from persistence.ports.store import Store
 from tests.reference.store import memory_store
 from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.mesh import Mesh

@@ -134,6 +134,7 @@ async def test_all_that_a_query_does_at_the_same_time_is_cancelled(address: str,
             await came(reading.begun)
     for _ in range(3):
         await came(reading.cancelled)
+    assert reading.begun.empty()
 
 
 async def test_a_query_that_waits_for_its_turn_is_not_begun_for_a_client_that_left(

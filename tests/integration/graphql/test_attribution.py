@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from persistence.commands.nodes import RegisterNode, UpdateNode
 from persistence.model.records import ShardStatus
-from persistence.ports import OWNER_SEARCHED
+from persistence.ports.readers import OWNER_SEARCHED
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_socket import graphql_socket
 from tests.support.mesh import Mesh, because, new, patch

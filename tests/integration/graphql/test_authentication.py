@@ -82,7 +82,7 @@ async def test_without_a_token_nothing_is_answered_and_a_token_is_asked_for(guar
         assert answer.headers["www-authenticate"] == 'Bearer realm="omnirelay"'
         (error,) = answer.json()["errors"]
         assert error["extensions"] == {"code": "UNAUTHENTICATED"}
-        assert error["message"] == "this server wants a token (Authorization: Bearer ...)"
+        assert error["message"] == "this server requires a token (Authorization: Bearer ...)"
 
 
 async def test_a_bad_token_is_refused_with_the_reason_and_without_the_token(guarded: Api) -> None:
@@ -219,8 +219,8 @@ async def test_a_socket_is_introduced_with_a_token(address: str, mesh: Mesh, nam
 @pytest.mark.parametrize(
     ("payload", "code", "reason"),
     [
-        (None, 4401, "Unauthorized: this server wants a token (Authorization: Bearer ...)"),
-        ({"token": bearer(Scope.READ)}, 4401, "Unauthorized: this server wants a token (Authorization: Bearer ...)"),
+        (None, 4401, "Unauthorized: this server requires a token (Authorization: Bearer ...)"),
+        ({"token": bearer(Scope.READ)}, 4401, "Unauthorized: this server requires a token (Authorization: Bearer ...)"),
         ({"authorization": token(Scope.READ)}, 4401, "Unauthorized: the authorization must be `Bearer` and a token"),
         ({"authorization": [7]}, 4401, "Unauthorized: the authorization must be a string: `Bearer` and a token"),
         ({"authorization": f"Bearer {signed(OTHER_SECRET)}"}, 4401, "Unauthorized: the token's signature is wrong"),

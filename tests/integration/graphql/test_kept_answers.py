@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -306,3 +308,47 @@ def _behind(app: ASGIApp) -> ASGIApp:
         await app(scope, receive, send)
 
     return entered
+
+
+async def test_what_is_answered_without_an_asgi_call_is_what_is_answered_by_one(served: Served) -> None:
+    """And only for the caller that may, and while it stands."""
+    app = application(served.mesh, served.feed, served.replica, authentication=shared_secret())
+    entry = app.state.kept_answers
+    headers = {b"host": b"mesh", b"content-type": b"application/json", b"accept": b"application/json"}
+    allowed = {**headers, b"authorization": bearer(Allowed.READ).encode()}
+    async with api_of(app) as api:
+
+        async def answered() -> bytes:
+            found = await api.post(ONE, {"k": "a"}, accept="application/json", authorization=bearer(Allowed.READ))
+            return found.content
+
+        body = json.dumps({"query": ONE, "variables": {"k": "a"}}, separators=(",", ":")).encode()
+        sent = await api.http.post(
+            "/graphql", content=body, headers={name.decode(): value.decode() for name, value in allowed.items()}
+        )
+        head = entry.known_head(allowed)
+        given = entry.answer_again(head, body)
+        lines, content = given.split(b"\r\n\r\n", 1)
+        assert content == sent.content == await answered()
+        names = [line.split(b": ")[0] for line in lines.split(b"\r\n")]
+        assert names == [name for name, _ in sent.headers.raw if name != b"date"]
+        assert b"content-type: application/json" in lines
+        assert entry.answer_again(entry.known_head(headers), body) is None
+        refused = {**headers, b"authorization": bearer().encode()}
+        assert entry.answer_again(entry.known_head(refused), body) is None
+        assert entry.answer_again(head, body + b" ") is None
+        logging.getLogger("graph.http.request_log").setLevel(logging.DEBUG)
+        try:
+            assert entry.answer_again(head, body) is None
+        finally:
+            logging.getLogger("graph.http.request_log").setLevel(logging.NOTSET)
+        await served.move("a", "node-z")
+        assert entry.answer_again(head, body) is None
+        assert entry.known_head({**headers, b"content-encoding": b"gzip"}) is None
+        assert entry.known_head({**headers, b"content-type": b"text/plain"}) is None
+        assert entry.known_head({**headers, b"accept": b"text/event-stream"}) is None
+
+
+async def test_nothing_is_answered_past_what_is_around_the_application(served: Served) -> None:
+    app = application(served.mesh, served.feed, served.replica, allowed_origins=["https://ops.example"])
+    assert app.state.kept_answers is None

@@ -18,7 +18,7 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import DiffFilter, ShardFilter
 from persistence.model.records import AsOf, Shard, ShardDiff, ShardKey
 from persistence.model.stream import OmittedRange
-from persistence.ports import ShardReader, Stamped
+from persistence.ports.readers import ShardReader, Stamped
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from persistence.commands.nodes import RegisterNode
 from persistence.commands.shards import CreateShards
 from persistence.model.outcomes import NotFound
-from persistence.ports import Store
+from persistence.ports.store import Store
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.graphql_documents import FOLLOW, shard_query
 from tests.support.graphql_socket import Socket, graphql_socket

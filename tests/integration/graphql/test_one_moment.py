@@ -17,7 +17,7 @@ from persistence.commands.shards import CreateShards
 from persistence.feed.live import live_feed
 from persistence.model.outcomes import VersionConflict
 from persistence.model.records import AsOf, NodeStatus, ShardKey
-from persistence.ports import Store
+from persistence.ports.store import Store
 from persistence.postgres.store import open_store
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import following

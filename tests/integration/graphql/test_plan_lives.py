@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from persistence.model.policy import NamespacePolicy
-from persistence.ports import Store
+from persistence.ports.store import Store
 from tests.reference.tables import Memory
 from tests.support.graphql_api import ON_EVERY_STORE, Api
 from tests.support.mesh import BILLING, Mesh, new, patch

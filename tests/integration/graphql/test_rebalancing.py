@@ -385,7 +385,7 @@ async def test_a_shard_is_explained(api: Api, crowded: Mesh) -> None:
     assert (told["ownerNodeId"], told["targetNodeId"], told["move"]) == ("node-a", move["toNodeId"], move)
     assert told["namespace"]["strategy"] == "rendezvous"
     assert told["summary"].startswith(
-        f"billing/{move['shardId']} is on node-a, rendezvous wants it on {move['toNodeId']}"
+        f"billing/{move['shardId']} is on node-a, rendezvous places it on {move['toNodeId']}"
     )
     assert [candidate["rank"] for candidate in told["candidates"]] == [1, 2, 3, None]
     assert told["candidates"][0]["nodeId"] == move["toNodeId"] == told["replicaNodeIds"][0]
@@ -393,7 +393,7 @@ async def test_a_shard_is_explained(api: Api, crowded: Mesh) -> None:
     await applied(api, await planned(api))
     told = await ask(api, "ExplainShard", namespace="billing", shardId=move["shardId"])
     assert (told["move"], told["stays"]) == (None, None)
-    assert told["summary"].endswith("where rendezvous wants it.")
+    assert told["summary"].endswith("where rendezvous places it.")
     assert await crowded.shard("s00") is not None
 
 

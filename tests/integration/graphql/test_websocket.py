@@ -25,7 +25,7 @@ from graph.execution.context import Context
 from graph.execution.metrics import Metrics
 from graph.execution.services import Feed
 from graph.http.app import create_app
-from graph.http.websocket import SocketAdapter
+from graph.http.socket_adapter import SocketAdapter
 from graph.schema.build import build_schema
 from graph.server.websocket_protocol import WebSocketProtocol
 from graph.subscriptions.manager import SubscriptionManager
@@ -257,7 +257,7 @@ async def test_a_page_of_another_origin_may_not_connect(address: str) -> None:
     assert caught.value.response.status_code == 403
 
 
-async def test_a_client_that_breaks_off_in_the_middle_is_cleaned_up_after(address: str, mesh: Mesh) -> None:
+async def test_a_client_that_breaks_off_in_the_middle_is_cleaned_up_after(address: str, api: Api, mesh: Mesh) -> None:
     for _ in range(5):
         connection = await connect(f"ws://{address}/graphql", subprotocols=[Subprotocol("graphql-transport-ws")])
         await connection.send('{"type": "connection_init"}')
@@ -266,6 +266,9 @@ async def test_a_client_that_breaks_off_in_the_middle_is_cleaned_up_after(addres
         connection.transport.abort()
     shard = await mesh.created("1")
     await mesh.updated(shard, owner_node_id="node-b")
+    async with asyncio.timeout(10):
+        while "omnirelay_subscriptions_open 0.0" not in (await api.http.get("/metrics")).text:  # noqa: ASYNC110 - the server, which has no sign but this
+            await asyncio.sleep(0)
 
 
 async def test_sockets_that_ask_the_same_are_executed_for_once(address: str, api: Api, mesh: Mesh) -> None:

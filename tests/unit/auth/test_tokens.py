@@ -181,7 +181,7 @@ def test_what_is_no_bearer_token_at_all_is_refused(authorization: object, proble
 
 
 def test_who_shows_nothing_is_told_that_a_token_is_wanted() -> None:
-    with pytest.raises(Unauthenticated, match="this server wants a token") as why:
+    with pytest.raises(Unauthenticated, match="this server requires a token") as why:
         shared_secret().caller(None)
     assert not why.value.shown
 

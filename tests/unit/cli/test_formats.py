@@ -249,4 +249,5 @@ def test_a_damaged_table_is_shards_or_problems_and_never_an_exception(form: str,
     text = bytearray(golden(f"{form}.json" if form == "kafka" else f"{form}.txt").encode())
     for position in data.draw(st.lists(st.integers(0, len(text) - 1), max_size=4)):
         text[position] = data.draw(st.integers(0, 255))
-    read(form, bytes(text))
+    shards, _ = read(form, bytes(text))
+    assert all(identifier_problem(shard["shardId"]) is None for shard in shards)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from graph.cli.errors import Exit, Failure
-from graph.cli.plans import (
+from graph.cli.proposals import (
     bar,
     move_document,
     print_loads,

@@ -68,7 +68,7 @@ def test_replicas_begin_with_the_owner_to_be() -> None:
 def test_a_shard_that_is_where_it_belongs_says_so() -> None:
     found = explained(snapshot(nodes("a"), [shard("s1", "a")]))
     assert (found.target_node_id, found.move, found.stays) == ("a", None, None)
-    assert found.summary == "billing/s1 is on a, where rendezvous wants it."
+    assert found.summary == "billing/s1 is on a, where rendezvous places it."
 
 
 BECAUSE = {
@@ -94,7 +94,7 @@ def test_a_move_is_summed_up_with_its_reason(old: list[object], reason: MoveReas
     assert found.move is not None
     assert found.move.reason is reason
     assert found.summary == (
-        f"billing/s1 is on old, rendezvous wants it on a. The next plan moves it: {BECAUSE[reason]}."
+        f"billing/s1 is on old, rendezvous places it on a. The next plan moves it: {BECAUSE[reason]}."
     )
 
 
@@ -108,7 +108,7 @@ def test_a_move_is_summed_up_with_its_reason(old: list[object], reason: MoveReas
 def test_what_keeps_a_shard_is_told(*, pinned: bool, status: NodeStatus, stays: str, because: str) -> None:
     found = explained(snapshot([node("a"), node("old", status)], [shard("s1", "old", pinned=pinned)]))
     assert (found.target_node_id, found.move, found.stays) == ("a", None, stays)
-    assert found.summary == f"billing/s1 is on old, rendezvous wants it on a. It stays, because {because}."
+    assert found.summary == f"billing/s1 is on old, rendezvous places it on a. It stays, because {because}."
     assert bool(found.violations) == pinned
 
 

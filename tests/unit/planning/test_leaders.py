@@ -123,7 +123,7 @@ def test_a_leader_may_change_where_two_of_a_group_are_together() -> None:
     [
         (
             shard("s1", "a", leader_id="down"),
-            "s1 is on a, where rendezvous wants it. It is led by down. The next plan has a lead it: down is DOWN.",
+            "s1 is on a, where rendezvous places it. It is led by down. The next plan has a lead it: down is DOWN.",
         ),
         (
             shard("s1", "draining", leader_id="draining"),
@@ -137,7 +137,7 @@ def test_a_leader_may_change_where_two_of_a_group_are_together() -> None:
             shard("s1", "down", leader_id="gone", pinned=True),
             "because it is pinned. It is led by gone. The next plan ends that: gone is not registered.",
         ),
-        (shard("s1", "a", leader_id="a"), "billing/s1 is on a, where rendezvous wants it."),
+        (shard("s1", "a", leader_id="a"), "billing/s1 is on a, where rendezvous places it."),
     ],
 )
 def test_an_explanation_says_what_the_plan_does_about_the_leader(placed: PlacedShard, ending: str) -> None:
@@ -153,7 +153,7 @@ def test_a_leader_that_a_later_plan_replaces_is_told() -> None:
     assert found is not None
     assert found.move is None
     assert found.summary == (
-        "billing/s2 is on a, where rendezvous wants it. It is led by down. "
+        "billing/s2 is on a, where rendezvous places it. It is led by down. "
         "A later plan ends that: the next one has 2 moves, which come first."
     )
 

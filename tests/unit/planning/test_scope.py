@@ -29,7 +29,7 @@ def drained(there: PlacementSnapshot, *node_ids: str) -> PlacementSnapshot:
 
 
 def scattered(seed: int, parameters: Mapping[str, Any] | None = None, *, grouped: bool = False) -> PlacementSnapshot:
-    """Shards that are mostly not where their strategy wants them, some of them pinned."""
+    """Shards that are mostly not where their strategy places them, some of them pinned."""
     drawn = random.Random(seed)
     count = drawn.randrange(20, 120)
     placed = [

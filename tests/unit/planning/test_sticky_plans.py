@@ -38,7 +38,7 @@ def test_nothing_of_an_imported_table_has_to_move() -> None:
     assert (propose(there, STRATEGIES).moves, propose(there, STRATEGIES).violations) == ((), ())
     found = explain(there, "billing", "slot-00042", STRATEGIES)
     assert found is not None
-    assert found.summary == "billing/slot-00042 is on m1, where sticky wants it."
+    assert found.summary == "billing/slot-00042 is on m1, where sticky places it."
 
 
 def test_under_another_strategy_most_of_it_would() -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from persistence.model.records import MoveReason, Namespace, NodeStatus
-from persistence.planning import namespaces as module
+from persistence.planning import stopgap as module
 from persistence.planning.explanation import explain
 from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import LeaderChange
@@ -153,7 +153,7 @@ def test_explanations_say_the_same() -> None:
     moved = explain(there, "billing", "s0000", STRATEGIES)
     assert moved is not None
     assert (moved.target_node_id, moved.move) == ("b", propose(there, STRATEGIES).moves[0])
-    assert moved.summary == "billing/s0000 is on down, rendezvous wants it on b. The next plan moves it: down is DOWN."
+    assert moved.summary == "billing/s0000 is on down, rendezvous places it on b. The next plan moves it: down is DOWN."
     kept = explain(there, "billing", "t0", STRATEGIES)
     assert kept is not None
     assert (kept.target_node_id, kept.move, kept.stays) == (None, None, None)

@@ -66,8 +66,8 @@ async def replica(scripted: Scripted) -> AsyncIterator[Replica]:
 async def behind(scripted: Scripted, replica: Replica) -> Replica:
     """A replica that has to read a long change of the namespace a, and has received a change of b since."""
     await scripted.hand_over(0, *BEFORE)
-    await scripted.tell(put(FIRST), omitted=LONG)
-    await scripted.tell(put(LATER))
+    await scripted.deliver(put(FIRST), omitted=LONG)
+    await scripted.deliver(put(LATER))
     return replica
 
 
@@ -132,7 +132,7 @@ async def test_a_namespace_that_a_second_long_change_is_of_is_not_taken_back(
 ) -> None:
     """The first one is applied as soon as it has been read."""
     second = OmittedRange(6, 7, frozenset({"a", "b"}), history_row(5).change.mark)
-    await scripted.tell(put(a_shard("b", "5", revision=5)), omitted=second)
+    await scripted.deliver(put(a_shard("b", "5", revision=5)), omitted=second)
     assert shown(behind, "a") == (BEFORE[:2], at(0))
     assert shown(behind, "b") == ([LATER], at(4))
     assert behind.table_with_all([ONE.key, LATER.key]) is None
@@ -167,7 +167,7 @@ async def test_what_is_read_too_late_is_not_shown(scripted: Scripted, behind: Re
 async def test_what_was_written_here_is_not_missing_from_what_is_shown(scripted: Scripted, behind: Replica) -> None:
     """The feed has brought it, but it waits for the long change."""
     again = replace(ONE_MOVED, version=3, revision=5)
-    await scripted.tell(put(again))
+    await scripted.deliver(put(again))
     behind.note(changed(5, again))
     assert behind.table_with(ONE.key) is None
     assert behind.table_of("a") is None
@@ -230,7 +230,7 @@ async def test_the_answer_waits_before_the_feed_has_heard_of_it_too(scripted: Sc
     arrived = asyncio.create_task(replica.arrived(ShardsChanged(IN_A, shards, at(3))))
     await turns()
     assert not arrived.done()
-    await scripted.tell(put(FIRST), omitted=LONG)
+    await scripted.deliver(put(FIRST), omitted=LONG)
     assert not arrived.done()
     await read(scripted, ONE_MOVED, TWO_MOVED)
     assert arrived.done()
@@ -277,7 +277,7 @@ async def test_a_list_that_requires_a_revision_is_read_from_the_store_where_that
     async with replicated(scripted, replace(LIMITS, catch_up_seconds=0.0)) as replica:
         reader = ReplicaShards(replica, scripted)
         await scripted.hand_over(0, *BEFORE)
-        await scripted.tell(put(FIRST), omitted=LONG)
+        await scripted.deliver(put(FIRST), omitted=LONG)
         await reader.require_list(3, namespace)
         assert replica.table_of("a") is None
         scripted.stored_at = at(3)
@@ -307,7 +307,7 @@ async def test_a_list_of_all_namespaces_waits_for_the_next_long_change_too(scrip
     listed = asyncio.create_task(ReplicaShards(behind, scripted).page(ShardFilter(), PageRequest(5)))
     await turns()
     second = OmittedRange(6, 7, frozenset({"b"}), history_row(5).change.mark)
-    await scripted.tell(put(a_shard("b", "5", revision=5)), omitted=second)
+    await scripted.deliver(put(a_shard("b", "5", revision=5)), omitted=second)
     await read(scripted, ONE_MOVED, TWO_MOVED)
     assert scripted.looked_up == []
     assert shown(behind, "b") == ([LATER], at(4))
@@ -331,7 +331,7 @@ async def test_subscribers_are_sent_it_when_it_is_shown(scripted: Scripted, behi
 async def test_what_subscribers_were_sent_after_they_had_waited_is_not_shown_older(scripted: Scripted) -> None:
     async with replicated(scripted, replace(LIMITS, catch_up_seconds=0.0)) as replica:
         await scripted.hand_over(0, *BEFORE)
-        await scripted.tell(put(FIRST), omitted=LONG)
+        await scripted.deliver(put(FIRST), omitted=LONG)
         await replica.pass_by([put(ONE_MOVED)])
         assert replica.table_with(ONE.key) is None
         assert replica.table_with(BEFORE[1].key) is not None
@@ -374,7 +374,7 @@ async def test_a_replica_that_is_given_up_remembers_nothing(scripted: Scripted, 
     async with replicated(scripted, replace(LIMITS, shards=shards)) as replica:
         if shards:
             await turns()
-            await scripted.tell(put(FIRST), omitted=LONG)
+            await scripted.deliver(put(FIRST), omitted=LONG)
             await scripted.hand_over(0, *BEFORE)
         stale = StaleShard(ONE.key, 1, 2, ONE_MOVED, IN_A)
         replica.note(VersionConflict((stale,)))
@@ -389,8 +389,8 @@ async def test_a_replica_that_is_given_up_remembers_nothing(scripted: Scripted, 
 async def test_what_follows_a_long_change_in_its_namespace_waits_for_it(scripted: Scripted, replica: Replica) -> None:
     """A deletion that did not would be undone by it."""
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), omitted=LONG)
-    await scripted.tell(deletion(TWO_MOVED, 4))
+    await scripted.deliver(put(ONE), omitted=LONG)
+    await scripted.deliver(deletion(TWO_MOVED, 4))
     for row in (put(ONE_MOVED), put(TWO_MOVED), put(a_shard("c", "9", revision=5))):
         scripted.history.put_nowait(row)
     await turns()
@@ -401,7 +401,7 @@ async def test_a_long_change_that_comes_before_the_table_is_loaded_is_read_after
     scripted: Scripted, replica: Replica
 ) -> None:
     await turns()
-    await scripted.tell(put(ONE), omitted=LONG)
+    await scripted.deliver(put(ONE), omitted=LONG)
     await scripted.hand_over(1, ONE)
     assert replica.table_of("b") is None
     scripted.history.put_nowait(put(ONE_MOVED))
@@ -414,7 +414,7 @@ async def test_a_stream_that_is_replaced_while_a_long_change_is_read_is_loaded_a
     scripted: Scripted, replica: Replica
 ) -> None:
     await scripted.hand_over(0, ONE)
-    await scripted.tell(put(ONE), omitted=LONG)
+    await scripted.deliver(put(ONE), omitted=LONG)
     await scripted.replace(at(7, "two"))
     scripted.history.put_nowait(put(ONE_MOVED))
     scripted.history.put_nowait(put(TWO_MOVED))

@@ -18,7 +18,7 @@ from persistence.model.outcomes import Committed, PlanApplied
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import AsOf, ShardDiff
-from persistence.ports import Stamped
+from persistence.ports.readers import Stamped
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica, ReplicaLimits
 from persistence.replica.sorted_table import SortedTable
@@ -83,9 +83,9 @@ async def test_it_waits_for_the_diffs_that_a_page_was_ahead_by(scripted: Scripte
     await scripted.hand_over(1, ONE, more=True)
     await scripted.hand_over(4, TWO_AGAIN)
     assert held(replica) is None
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     assert held(replica) is None
-    await scripted.tell(put(THREE), put(TWO_AGAIN))
+    await scripted.deliver(put(THREE), put(TWO_AGAIN))
     await replica.ready()
     assert held(replica) == [ONE, TWO_AGAIN, THREE]
 
@@ -94,7 +94,7 @@ async def test_diffs_that_come_between_pages_are_not_lost(scripted: Scripted, re
     """One that was put where a page had passed already, and one that a page had before its diff came."""
     await turns()
     await scripted.hand_over(0, ONE, more=True)
-    await scripted.tell(put(ONE), put(TWO), put(THREE), put(TWO_AGAIN))
+    await scripted.deliver(put(ONE), put(TWO), put(THREE), put(TWO_AGAIN))
     await scripted.hand_over(4, THREE)
     assert held(replica) == [ONE, TWO_AGAIN, THREE]
 
@@ -103,16 +103,16 @@ async def test_a_deletion_that_comes_before_the_page_that_still_has_the_shard_is
     scripted: Scripted, replica: Replica
 ) -> None:
     await turns()
-    await scripted.tell(put(ONE), put(TWO), put(THREE), deletion(TWO, 4))
+    await scripted.deliver(put(ONE), put(TWO), put(THREE), deletion(TWO, 4))
     await scripted.hand_over(2, ONE, TWO)
     assert held(replica) == [ONE, THREE]
 
 
 async def test_once_whole_every_diff_is_in_it_at_once(scripted: Scripted, replica: Replica) -> None:
     await scripted.hand_over(0)
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     assert held(replica) == [ONE, TWO]
-    await scripted.tell(deletion(ONE, 3))
+    await scripted.deliver(deletion(ONE, 3))
     assert held(replica) == [TWO]
     assert replica.position == at(3)
 
@@ -130,7 +130,7 @@ async def test_a_table_that_has_taken_half_of_a_change_is_not_served(
 
     monkeypatch.setattr(SortedTable, "apply", fail_on_the_second)
     with pytest.raises(ZeroDivisionError):
-        await scripted.tell(put(ONE), put(TWO))
+        await scripted.deliver(put(ONE), put(TWO))
     assert held(replica) is None
     await turns()
     await scripted.hand_over(2, ONE, TWO)
@@ -178,7 +178,7 @@ async def test_while_the_feed_is_not_fresh_the_database_is_read(scripted: Script
     await replica.ready()
     for fresh, looked_up in ((True, []), (False, [ONE.key, ShardFilter("a"), ShardFilter("b")]), (True, [])):
         if fresh and scripted.looked_up:
-            await scripted.tell(put(ONE), put(TWO))  # as far as the database was
+            await scripted.deliver(put(ONE), put(TWO))  # as far as the database was
         scripted.fresh = fresh
         scripted.looked_up.clear()
         await reader.get(ONE.key)
@@ -194,10 +194,10 @@ async def test_a_page_of_what_was_lost_before_the_feed_came_by_is_not_taken(
     """Revisions follow, but the one that the page was read at is another change's to the feed."""
     await turns()
     if come_by:
-        await scripted.tell(put(ONE))
+        await scripted.deliver(put(ONE))
     await scripted.hand_over(1, TWO, history="lost")
     if not come_by:
-        await scripted.tell(put(ONE))
+        await scripted.deliver(put(ONE))
     assert held(replica) is None
     assert "failover" in caplog.text
     await scripted.hand_over(1, ONE)
@@ -207,7 +207,7 @@ async def test_a_page_of_what_was_lost_before_the_feed_came_by_is_not_taken(
 async def test_each_page_is_compared_and_not_the_last_alone(scripted: Scripted, replica: Replica) -> None:
     await scripted.hand_over(1, TWO, more=True, history="lost")
     await scripted.hand_over(2, THREE)
-    await scripted.tell(put(ONE))
+    await scripted.deliver(put(ONE))
     assert held(replica) is None
     await scripted.hand_over(1, ONE)
     assert held(replica) == [ONE]
@@ -226,7 +226,7 @@ async def test_a_page_from_before_the_feed_began_is_of_another_history(scripted:
 
 async def test_a_page_within_an_omitted_range_is_of_its_change(scripted: Scripted, replica: Replica) -> None:
     await turns()
-    await scripted.tell(put(ONE), omitted=LONG)
+    await scripted.deliver(put(ONE), omitted=LONG)
     scripted.history.put_nowait(put(ONE_MOVED))
     scripted.history.put_nowait(put(TWO_MOVED))
     await scripted.hand_over(2, ONE_MOVED, mark=LONG.mark)
@@ -268,7 +268,7 @@ async def test_more_shards_than_it_may_hold_are_given_up_later_too(
 ) -> None:
     await scripted.hand_over(0, *(a_shard("a", str(number)) for number in range(5)))
     assert replica.table is not None
-    await scripted.tell(put(THREE))
+    await scripted.deliver(put(THREE))
     assert held(replica) is None
     assert "more than 5 shards" in caplog.text
     assert scripted.watchers == []
@@ -293,7 +293,7 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
     await reader.get(TWO.key)
     await reader.page(ShardFilter(namespace="a"), PageRequest(5))
     assert scripted.looked_up == [TWO.key, ShardFilter(namespace="a")]
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     scripted.looked_up.clear()
     assert await reader.get(TWO.key) == Stamped(TWO, at(2))
     counted = await reader.page(ShardFilter(namespace="a"), PageRequest(1, counted=True))
@@ -311,7 +311,7 @@ async def test_it_is_settled_where_nothing_is_read_from_the_store(scripted: Scri
     scripted.fresh = True
     replica.note(changed(2, TWO))
     assert replica.settled() is None
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     assert replica.settled() == at(2)
 
 
@@ -324,12 +324,12 @@ async def test_a_shard_that_was_read_from_the_store_is_not_shown_older_afterward
     replica.note(changed(2, TWO))
     scripted.stored_at = at(3)
     assert await reader.get(TWO.key) == Stamped(None, at(3))
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     assert await reader.get(TWO.key) == Stamped(None, at(3))
     await reader.page(ShardFilter(namespace="a"), PageRequest(5))
     assert scripted.looked_up == [TWO.key, TWO.key, ShardFilter(namespace="a")]
     assert await reader.get(THREE.key) == Stamped(THREE, at(2))
-    await scripted.tell(deletion(TWO, 3))
+    await scripted.deliver(deletion(TWO, 3))
     assert await reader.get(TWO.key) == Stamped(None, at(3))
     assert len(scripted.looked_up) == 3
 
@@ -346,7 +346,7 @@ async def test_shards_that_a_list_from_the_store_told_of_are_not_shown_older_aft
     await reader.get(ONE.key)
     assert scripted.looked_up == [listed, ONE.key]
     assert ((await reader.get(THREE.key)).value is None) is (namespace is None)
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     scripted.looked_up.clear()
     assert await reader.get(ONE.key) == Stamped(ONE, at(2))
     assert await reader.get(THREE.key) == Stamped(THREE, at(2))
@@ -362,7 +362,7 @@ async def test_what_was_read_from_the_store_while_the_replica_was_loaded_is_not_
     await scripted.hand_over(0, ONE)
     await reader.get(TWO.key)
     assert scripted.looked_up == [TWO.key, TWO.key]
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     assert await reader.get(TWO.key) == Stamped(TWO, at(2))
 
 
@@ -431,7 +431,7 @@ async def test_shards_that_were_read_by_key_from_the_store_are_not_shown_older(
     await reader.get_many([ONE.key, TWO.key])
     await scripted.hand_over(0, ONE)
     assert [replica.table_with(shard.key) is None for shard in (ONE, TWO, THREE)] == [True, True, False]
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     assert await reader.get_many([TWO.key, ONE.key]) == Stamped([TWO, ONE], at(2))
 
 
@@ -468,7 +468,7 @@ async def test_after_the_stream_went_back_what_was_expected_of_the_old_one_is_fo
     await scripted.replace(at(1, "two"))
     await scripted.hand_over(1, ONE, epoch="two")
     replica.note(changed(2, TWO, epoch="two"))
-    await scripted.tell(put(TWO))
+    await scripted.deliver(put(TWO))
     assert len((await reader.page(ShardFilter(), PageRequest(5))).value.items) == 2
     assert scripted.looked_up == []
 
@@ -482,7 +482,7 @@ async def test_it_holds_the_very_records_that_the_feed_brought_and_no_others(
     assert reader.holder()(ONE)
     assert not reader.holder()(replace(ONE))
     assert not reader.holder()(TWO)
-    await scripted.tell(put(ONE), put(TWO))
+    await scripted.deliver(put(ONE), put(TWO))
     assert reader.holder()(TWO)
-    await scripted.tell(deletion(TWO, 3))
+    await scripted.deliver(deletion(TWO, 3))
     assert not reader.holder()(TWO)

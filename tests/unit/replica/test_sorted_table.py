@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from persistence.model.paging import PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardKey, ShardStatus
-from persistence.ports import capacity_units
+from persistence.ports.readers import capacity_units
 from persistence.replica.sorted_table import COMPARED_AT_MOST, EXAMINED_AT_MOST, SortedTable, StagedDiffs
 from tests.reference.readers import page_by
 from tests.support.rows import history_row

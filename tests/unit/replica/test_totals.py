@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from persistence.feed.live import live_feed
-from persistence.ports import ShardTotals, capacity_units
+from persistence.ports.readers import ShardTotals, capacity_units
 from persistence.replica.reader import ReplicaTotals
 from persistence.replica.replica import ReplicaLimits, following
 from tests.reference.store import memory_store

@@ -115,7 +115,7 @@ def test_an_exception_that_cannot_be_told_is_one_all_the_same(kind: type[Excepti
         def __str__(self) -> str:
             raise RuntimeError("no")
 
-    with pytest.raises(expected, match=r"\(it cannot be told: RuntimeError\)$"):
+    with pytest.raises(expected, match=r"\(it cannot be shown: RuntimeError\)$"):
         answering(place=raising(Mute())).place("ns", Shard("shard-0"))
 
 
