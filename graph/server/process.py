@@ -23,6 +23,7 @@ from graph.server.composition import Progress
 from graph.server.plugins import PlugInError
 from graph.settings import Settings, SettingsError
 from persistence.errors import StoreError
+from persistence.tasks import end
 
 if TYPE_CHECKING:
     from graph.server.web_server import WebServer
