@@ -72,7 +72,7 @@ async def test_what_is_said_of_changes_that_go_together_is_stored_as_it_is(mesh:
     shards = await shards_of(mesh, 4)
     changes = [
         because("two\nlines\tand more", change_ticket="CHG-1", metadata={"why": "a\x1fb\n", "empty": ""}),
-        because("'quoted', \\x00 {} NULL", actor="ops, \"night\"", idempotency_key="a\x1fb\nc"),
+        because("'quoted', \\x00 {} NULL", actor='ops, "night"', idempotency_key="a\x1fb\nc"),
         because("plain", forced="on\ntwo lines", idempotency_key='"'),
         because("\u00fc\U0001f600", metadata=""),
     ]
