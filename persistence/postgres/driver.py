@@ -12,6 +12,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,6 +52,9 @@ _SCHEME: Final = "postgresql://"
 _CONNECT_TIMEOUT: Final = "connect_timeout="  # libpq's; the driver would send it to the server
 
 _PROBE_SECONDS: Final = 1.0
+"""To be let in by a pooler, and again to be given a backend."""
+
+_NO_TRANSACTIONS: Final = "transaction blocks not allowed"  # PgBouncer's words, 'in statement pooling mode'
 
 # The startup packet names the application and nothing else: PgBouncer refuses any other parameter, or
 # drops it, as configured. What is set here is what `_READ_BACK` must find in another round trip, as the server spells
@@ -284,26 +288,42 @@ async def _read_back(connection: Connection, chosen: Mapping[str, str]) -> int:
 async def _require_own_session(
     connection: Connection, chosen: Mapping[str, str], pid: int, target: _Target, options: Mapping[str, Any]
 ) -> None:
-    """Have another client hold a transaction meanwhile. A pooler that takes sessions back after each transaction gives
-    it the backend that was used last: this one's."""
+    """Have another client hold a transaction meanwhile, and end it. A pooler that takes sessions back after each
+    transaction gives it the backend that was used last, which is this one's, and this one the other's afterwards. A
+    third client may come in between once, and be given the backend that would have shown it."""
+    await _require_transactions(connection)
     probe: Connection | None = None
     try:
-        async with asyncio.timeout(_PROBE_SECONDS):
+        # Suppressed where the pooler has no room for another client: pools check again each time they hand out this
+        # connection. A backend that answers the probe too late is missing here all the same.
+        with suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             assert connection.host is not None  # noqa: S101 - set by the caller
-            probe = await _open(connection.host, target, options)
-            await probe.execute("BEGIN")
-            if await probe.fetchval("SELECT pg_backend_pid()") == pid:
-                raise transaction_pooler()
+            async with asyncio.timeout(_PROBE_SECONDS):
+                probe = await _open(connection.host, target, options)
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await probe.execute("BEGIN")
+                if await probe.fetchval("SELECT pg_backend_pid()") == pid:
+                    raise transaction_pooler()
+        await _read_back(connection, chosen)
+        if probe is not None and not probe.is_closed():
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await probe.execute("ROLLBACK")
             await _read_back(connection, chosen)
-    except asyncpg.ProtocolViolationError as error:
-        raise transaction_pooler() from error  # 'transaction blocks not allowed in statement pooling mode'
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # The pooler has no room for another client. Pools check again each time they hand out this connection.
-        if connection.is_closed():
-            raise unreachable(error) from error
     finally:
         if probe is not None:
             probe.terminate()
+
+
+async def _require_transactions(connection: Connection) -> None:
+    """A pooler in statement mode closes the connection that begins one, and the backend with it."""
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute("ROLLBACK")
+    except asyncpg.PostgresError as error:
+        # The code is that of any protocol violation, a backend's crash included, or of a closed connection.
+        if _NO_TRANSACTIONS in str(error):
+            raise transaction_pooler() from error
+        raise
 
 
 def transaction_pooler() -> StoreUnavailable:

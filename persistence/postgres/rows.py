@@ -126,6 +126,7 @@ APPROVING: Final = CHANGES.alias("approving")
 LATEST: Final = CHANGES.alias("latest")
 
 PLAN_STATUS: Final = case(
+    (PLANS.c.move_count == 0, literal(str(PlanStatus.NOTHING_TO_DO), Text())),
     (
         and_(
             or_(*(PLANS.c.status == str(status) for status in lifecycle.EXPIRING)),
@@ -136,7 +137,8 @@ PLAN_STATUS: Final = case(
     else_=PLANS.c.status,
 )
 """The status that a plan has by the database's clock when the statement begins: no change is committed when it
-expires. One time for all of a statement, or a list of the plans that are open could show one that has expired."""
+expires, and one without moves is stored as PROPOSED. One time for all of a statement, or a list of the plans that are
+open could show one that has expired."""
 
 PLAN: Final = (
     PLANS.c.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,16 +23,35 @@ class Backend:
 
 
 class Pooler:
-    """Hands out backends, the one that was used last first. In transaction mode until a transaction ends."""
+    """Hands out backends, the one that was used last first. In transaction mode until a transaction ends.
 
-    def __init__(self, mode: str, *, drops: Sequence[str] = (), others_between: int = 0) -> None:
+    `others_between`: clients that are served after each of ours; `others_before`: the backends that we are given, from
+    the first, before which one is served. `room`: for another client; `begins`: whether a backend answers BEGIN.
+    """
+
+    def __init__(
+        self,
+        mode: str,
+        *,
+        drops: Sequence[str] = (),
+        others_between: int = 0,
+        others_before: Sequence[int] = (),
+        room: bool = True,
+        begins: bool = True,
+    ) -> None:
         self.mode = mode
         self.drops = drops
         self.others_between = others_between
+        self.room = room
+        self.begins = begins
+        self._others_before = others_before
+        self._takes = count(1)
         self._pids = count(100)
         self._idle: list[Backend] = []
 
     def take(self) -> Backend:
+        if next(self._takes) in self._others_before:
+            self.put(Backend(next(self._pids)))
         return self._idle.pop() if self._idle else Backend(next(self._pids))
 
     def put(self, backend: Backend) -> None:
@@ -46,8 +66,9 @@ class Pooler:
 class Client:
     """What `_settle` uses of a connection."""
 
-    def __init__(self, pooler: Pooler | None) -> None:
+    def __init__(self, pooler: Pooler | None, *, probes: bool = False) -> None:
         self._pooler = pooler
+        self._probes = probes
         self._backend: Backend | None = None
         self._in_transaction = False
         self._closed = False
@@ -66,11 +87,22 @@ class Client:
     def terminate(self) -> None:
         self._closed = True
 
-    async def execute(self, _statement: str) -> None:
-        if self._pooler is not None and self._pooler.mode == "statement":
-            raise asyncpg.ProtocolViolationError("transaction blocks not allowed in statement pooling mode")
-        self._in_transaction = True
+    async def execute(self, statement: str) -> None:
+        if self._closed:
+            raise asyncpg.InterfaceError("connection is closed")
         self._begin()
+        if self._pooler is not None and self._pooler.mode == "statement":
+            # The backend is closed as well, and what the driver was told is lost in what it raises.
+            self._backend = None
+            self._closed = True
+            raise asyncpg.ConnectionDoesNotExistError(
+                "connection was closed in the middle of operation: "
+                "transaction blocks not allowed in statement pooling mode"
+            )
+        if self._probes and self._pooler is not None and not self._pooler.begins:
+            await asyncio.Event().wait()
+        self._in_transaction = statement == "BEGIN"
+        self._end()
 
     async def fetchval(self, _statement: str) -> int:
         with_backend = self._begin()
@@ -107,9 +139,12 @@ class Client:
 
 async def settled(pooler: Pooler | None, monkeypatch: pytest.MonkeyPatch) -> Client:
     async def another(*_: Any) -> Client:
-        return Client(pooler)
+        if pooler is not None and not pooler.room:
+            raise asyncpg.ProtocolViolationError("no more connections allowed (max_client_conn)")
+        return Client(pooler, probes=True)
 
     monkeypatch.setattr(connecting, "_open", another)
+    monkeypatch.setattr(connecting, "_PROBE_SECONDS", 0.01)
     client: Any = Client(pooler)
     target: Any = None
     await connecting._settle(client, {"lock_timeout": "5s"}, target, {})  # noqa: SLF001 - the part of connecting that asks
@@ -127,10 +162,35 @@ async def test_a_pooler_in_session_mode_will_do_and_is_asked_again_later(monkeyp
     assert (await settled(Pooler("session"), monkeypatch)).behind_pooler
 
 
+async def test_a_pooler_in_session_mode_without_room_for_another_client_will_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (await settled(Pooler("session", room=False), monkeypatch)).behind_pooler
+
+
+_SECOND_CLIENT_BEGINS = 4  # after a session's settings were set, read back, and it began a transaction itself
+
+
 @pytest.mark.parametrize(
     "pooler",
-    [Pooler("transaction"), Pooler("transaction", others_between=1), Pooler("statement")],
-    ids=["transaction", "transaction, and busy", "statement"],
+    [
+        Pooler("transaction"),
+        Pooler("transaction", others_between=1),
+        Pooler("transaction", others_before=[_SECOND_CLIENT_BEGINS]),
+        Pooler("transaction", begins=False),
+        Pooler("statement"),
+        Pooler("statement", others_before=[_SECOND_CLIENT_BEGINS]),
+        Pooler("statement", room=False),
+    ],
+    ids=[
+        "transaction",
+        "transaction, and busy",
+        "transaction, and busy once",
+        "transaction, and a backend that is slow",
+        "statement",
+        "statement, and busy once",
+        "statement, and full",
+    ],
 )
 async def test_a_pooler_that_gives_a_session_to_others_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, pooler: Pooler

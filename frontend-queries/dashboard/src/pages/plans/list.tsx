@@ -135,6 +135,7 @@ const MARKS: Readonly<Record<PlanStatus, string>> = {
   EXPIRED: "held",
   SUPERSEDED: "held",
   APPLIED: "",
+  NOTHING_TO_DO: "held",
 };
 
 export function PlanTag({ status }: { status: PlanStatus }) {
