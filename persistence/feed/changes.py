@@ -55,8 +55,8 @@ class LiveChanges:
         self._held: deque[Change] = deque(maxlen=HELD)
         """Without a gap, oldest first, of the stream `_epoch`."""
         self._epoch = ""
-        # Of what is new, and of what is older than what is held: those that are behind, each at its own position, do not
-        # make those wait that keep up.
+        # Of what is new, and of what is older than what is held: followers that are behind, each at a position of its
+        # own, do not make those wait that keep up.
         self._reading, self._reading_older = asyncio.Lock(), asyncio.Lock()
 
     async def begin(self, after: StreamPosition | None) -> StreamPosition:
