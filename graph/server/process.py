@@ -23,6 +23,7 @@ from graph.server.composition import Progress
 from graph.server.plugins import PlugInError
 from graph.settings import Settings, SettingsError
 from persistence.errors import StoreError
+from persistence.tasks import end
 
 if TYPE_CHECKING:
     from graph.server.web_server import WebServer
@@ -208,9 +209,7 @@ async def preparing(
         yield lambda: tasks.append(asyncio.create_task(prepare_or_stop(), name="omnirelay-documents"))
     finally:
         for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
 
 def return_large_blocks() -> None:
