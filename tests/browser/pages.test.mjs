@@ -49,6 +49,15 @@ describe("every page", () => {
   });
 });
 
+test("GraphiQL is reached from every page", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/plans");
+  await page.getByRole("link", { name: "GraphiQL" }).click();
+  await page.waitForURL(`${server.url}/graphql`);
+  await page.getByRole("tab", { name: /WatchShards/ }).waitFor();
+  await page.context().close();
+});
+
 describe("dialogs", () => {
   test("are clean, and give the focus back", async () => {
     const page = await browser.page(server);
@@ -71,7 +80,7 @@ describe("dialogs", () => {
     await open(page, server, "/");
     await page.keyboard.press("/");
     await page.keyboard.type("ders-007");
-    await page.getByRole("option", { name: /orders\/orders-007/ }).waitFor();
+    await page.getByRole("option", { name: /orders\/orders-007 shard on node-us-1$/ }).waitFor();
     assert.deepEqual(await violations(page), []);
     await page.keyboard.press("Enter");
     await page.waitForURL("**/shards/orders/orders-007");

@@ -34,23 +34,29 @@ export function Attention({ totals, onNode }: { totals: Totals; onNode(id: strin
   const first = (list: typeof nodes): string => (list.length === 1 ? (list[0]?.nodeId ?? "") : "");
   if (down.length > 0) items.push({ mark: "×", state: "lost", label: words.down(down.length, sum(down)), node: first(down) });
   const unowned = mesh.nodeNames.list.reduce((total, id) => total + (mesh.nodes.has(id) ? 0 : owned(id)), 0);
-  if (unowned > 0) items.push({ mark: "×", state: "lost", label: words.unowned(unowned) });
+  // Shards may be read before nodes are, and a mesh may have none registered: neither says that a shard is orphaned.
+  if (unowned > 0 && nodes.length > 0) items.push({ mark: "×", state: "lost", label: words.unowned(unowned) });
   if (draining.length > 0) {
     const left = sum(draining);
     items.push({ mark: "╱", state: "leaving", label: left > 0 ? words.draining(draining.length, left) : words.drained(draining.length), node: first(draining) });
   }
   if (cordoned.length > 0) items.push({ mark: "╱", state: "leaving", label: words.cordoned(cordoned.length), node: first(cordoned) });
-  for (const { name, policy } of mesh.namespaces.values()) {
-    const freeze = policy.freezes.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
-    if (freeze) items.push({ mark: "❄", state: "held", label: words.frozen(name, momentOf(freeze.ends, zone, now)), to: `/governance?ns=${encodeURIComponent(name)}` });
+  const later: Item[] = [];
+  for (const { name, freezesBetween } of mesh.namespaces.values()) {
+    const freeze = freezesBetween.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
+    const next = freezesBetween.find(({ begins }) => Date.parse(begins) > now);
+    const to = `/governance?ns=${encodeURIComponent(name)}`;
+    if (freeze) items.push({ mark: "❄", state: "held", label: words.frozen(name, momentOf(freeze.ends, zone, now)), to });
+    else if (next) later.push({ mark: "❄", state: "", label: words.freezes(name, momentOf(next.begins, zone, now)), to });
   }
+  items.push(...later);
   const idle = nodes.filter(({ nodeId, status }) => status === "ACTIVE" && owned(nodeId) === 0);
   if (idle.length > 0 && totals.shards > 0 && phase !== "listing") items.push({ mark: "○", state: "", label: words.idle(idle.length), node: first(idle) });
   if (totals.pinned > 0) items.push({ mark: "•", state: "", label: words.pinned(totals.pinned) });
   return (
     <section className="attention" aria-label={words.label}>
       {items.length === 0 ? (
-        <p className="quiet">{words.calm}</p>
+        <p className="quiet">{nodes.length === 0 && phase !== "live" ? text.reading : words.calm}</p>
       ) : (
         <ul>
           {items.map(({ mark, state, label, node, to }) => (
