@@ -91,6 +91,10 @@ class Placer:
         """
         return () if self._bounds.unbounded else tuple(exceeded(self.nodes, held, self._bounds))
 
+    def first_choices(self, shards: Shards) -> Owners:
+        """For each shard the index in `nodes` of the first in its rank. Bounds are not considered."""
+        return self._placement.assign(shards)
+
     def rank(self, namespace: str, shard: Shard) -> Sequence[str]:
         """Every eligible node id once, best first. Bounds are not considered."""
         return self._placement.rank(namespace, shard)

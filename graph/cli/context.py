@@ -9,7 +9,7 @@ import click
 
 from graph.cli import context_file
 from graph.cli.context_file import Context
-from graph.cli.options import Parsed
+from graph.cli.options import Parsed, json_option
 from graph.cli.output import Column, print_list, print_status, printable
 from graph.client.address import Address, read_address, without_password
 from persistence.model.fields import line_problem
@@ -28,7 +28,7 @@ def context() -> None:
 
 
 @context.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@json_option
 def list_contexts(*, as_json: bool) -> None:
     """List the servers that have a name.
 

@@ -10,7 +10,7 @@ import click
 
 from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
-from graph.cli.options import Parsed, change_options, database_options
+from graph.cli.options import Parsed, change_options, database_options, json_option
 from graph.cli.output import print_json, print_status
 from graph.cli.points_in_time import Revision, RevisionsAgo, Time, read_point_in_time
 from graph.cli.progress import StepLog
@@ -44,7 +44,7 @@ def upgrade(*, config: Path | None, data_dir: Path | None, database_url: str | N
 
 
 @db.command()
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@json_option
 @database_options
 def check(*, as_json: bool, config: Path | None, data_dir: Path | None, database_url: str | None) -> None:
     """Say which schema the database has, and whether this version of the program may serve it. Exit with 1 if not."""
@@ -59,7 +59,7 @@ def check(*, as_json: bool, config: Path | None, data_dir: Path | None, database
         click.echo(f"Programs it serves:     {', '.join(status.serves) or 'none'}")
         click.echo(f"This program:           {status.needed}")
     if problem is not None:
-        raise Failure(Exit.NO, f"This program may not serve it: {problem}.")
+        raise Failure(Exit.NO, f"This program may not serve it: {problem}.", is_written=True)
     print_status("This program may serve it.")
 
 
@@ -93,7 +93,7 @@ def _read_past(text: str) -> Revision | Time:
     help="The oldest moment to keep: a revision, a time, or 15m, 2h, 30d for so long ago.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@json_option
 @change_options
 @database_options
 def compact(

@@ -129,13 +129,24 @@ class Exit(IntEnum):
 class Failure(Exception):
     """Ends a command: what happened, to what, and then what to do about it.
 
-    `document` is what the API answered with a refusal: where JSON is wanted, it is the output.
+    `document` is what the API answered with a refusal. `is_written`: in JSON there is no more to say, each item that
+    failed has been written with why.
     """
 
     exit: Exit
     message: str
     advice: Sequence[str] = ()
     document: Json | None = None
+    is_written: bool = False
+
+    def as_json(self) -> Json:
+        """What is written where JSON is wanted."""
+        if self.document is not None:
+            return self.document
+        advice = [line.strip() for line in self.advice]
+        return {
+            "error": {"code": self.exit.name, "exitCode": int(self.exit), "message": self.message, "advice": advice}
+        }
 
     def __str__(self) -> str:
         return "\n".join([self.message, *self.advice])

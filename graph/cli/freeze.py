@@ -86,7 +86,8 @@ def freeze(
     freeze. With --every it begins again and again, until --until or for good. Without a namespace: show what is frozen,
     now and later.
 
-    With --json JSON Lines: a namespace each, with name, action, version and freezes.
+    With --json JSON Lines: a namespace each, with name, action, version and freezes; or with name, the action refused,
+    and refusal.
     """
     if every is None and (duration is not None or zone is not None):
         raise click.UsageError("--for and --zone are for --every.")
@@ -157,7 +158,8 @@ def thaw(
 ) -> None:
     """End the freezes that namespaces are under now. Those that begin later, or again, stay. One change a namespace.
 
-    With --json JSON Lines: a namespace each, with name, action, version and freezes.
+    With --json JSON Lines: a namespace each, with name, action, version and freezes; or with name, the action refused,
+    and refusal.
     """
     _require_one(namespaces, everything=everything)
     now = datetime.now(UTC)
@@ -202,6 +204,8 @@ def _change(
                 if failure.exit not in _OF_ONE:
                     raise
                 print_status(f"{printable(name)}: {_as_typed(failure.message)}")
+                if as_json:
+                    print_json({"name": name, "action": "refused", "refusal": failure.as_json()})
                 failed.append(failure)
                 continue
             left += _freezes(done.name, done.after["freezes"], now)
@@ -213,7 +217,7 @@ def _change(
         print_documents(_FREEZES, left)
     if failed:
         advice = [_as_typed(line) for line in failed[0].advice]
-        raise Failure(failed[0].exit, f"Not all were {action}: see above.", advice)
+        raise Failure(failed[0].exit, f"Not all were {action}: see above.", advice, is_written=True)
 
 
 _FIELD: Final = re.compile(r"policy\.recurringFreezes\[\d+\]\.(schedule|duration|timeZone|until|reason)")

@@ -13,7 +13,7 @@ from typing import Final, cast
 import click
 from click.shell_completion import CompletionItem
 
-from graph.cli.options import F, connection_options, json_options, output_form
+from graph.cli.options import F, connection_options, failing_in_json, json_options, output_form
 from graph.cli.output import (
     NOTHING,
     Column,
@@ -164,7 +164,9 @@ def list_options(columns: Sequence[Column], name: str | Callable[[Json], object]
             form = output_form(output, as_json=as_json)
             if form == "yaml":
                 write_yaml()
-            return command(listing=Listing(columns, of_name, form, sort), **options)
+            listing = Listing(columns, of_name, form, sort)
+            with failing_in_json(as_json=listing.as_json):
+                return command(listing=listing, **options)
 
         listing = connection_options(cast("F", with_listing))
         listing = click.option(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import getpass
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
@@ -17,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from graph.cli import context_file
-from graph.cli.errors import Exit, Failure
+from graph.cli.errors import Exit, Failure, failing
 from graph.cli.output import print_json, print_status, printable, write_yaml
 from graph.client.address import Address, TokenSource, read_address
 from graph.client.credentials import fixed_token, token_file
@@ -79,14 +80,33 @@ def _with_form(command: F) -> F:
         form = output_form(output, as_json=as_json)
         if form == "yaml":
             write_yaml()
-        try:
+        with failing_in_json(as_json=form is not None):
             return command(as_json=form is not None, **options)
-        except Failure as failure:
-            if form is not None and failure.document is not None:
-                print_json(failure.document)
-            raise
 
     return cast("F", with_form)
+
+
+@contextmanager
+def failing_in_json(*, as_json: bool) -> Iterator[None]:
+    """A Failure from inside is written to stdout before it goes on, where JSON is wanted: no answer is no JSON."""
+    try:
+        with failing():
+            yield
+    except Failure as failure:
+        if as_json and not failure.is_written:
+            print_json(failure.as_json())
+        raise
+
+
+def json_option(command: F) -> F:
+    """--json alone, for commands that ask no server."""
+
+    @functools.wraps(command)
+    def with_json(*, as_json: bool, **options: object) -> object:
+        with failing_in_json(as_json=as_json):
+            return command(as_json=as_json, **options)
+
+    return click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")(cast("F", with_json))
 
 
 def _complete_contexts(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -5,16 +5,18 @@ at; where that has become stale, it is read and changed anew.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, TypedDict, cast
 
 import click
 
-from graph.cli.errors import ApiClient, committed
+from graph.cli.errors import ApiClient, Exit, Failure, committed
 from graph.cli.lookups import read_namespace
-from graph.cli.options import change_input, change_options, server_options
+from graph.cli.options import F, change_input, change_options, server_options
 from graph.cli.output import Field, format_time, print_fields, print_json, print_table, printable
+from graph.cli.points_in_time import DEADLINE, Time
 from graph.client.address import Address
 from graph.client.records import Json
 from persistence.model.records import MAX_COUNTER, public_name
@@ -140,6 +142,48 @@ def show_policy(*, namespace: str, server: Address, as_json: bool) -> None:
     print_fields([("namespace", found["name"]), ("version", found["version"]), *policy_fields(found["policy"])])
 
 
+class FreezeOptions(TypedDict):
+    """The values of `_freeze_options`."""
+
+    schedule: str | None
+    duration: str | None
+    time_zone: str | None
+    until: Time | None
+    endless: bool
+    freeze_reason: str | None
+    gone: tuple[str, ...]
+
+
+def _freeze_options(command: F) -> F:
+    """Of one freeze that comes again, by its schedule; and of those that shall not any more."""
+    command = click.option(
+        "--no-freeze-every",
+        "gone",
+        metavar="CRON",
+        multiple=True,
+        help="Freeze no more on this schedule, in any zone. May be repeated.",
+    )(command)
+    command = click.option("--freeze-reason", metavar="TEXT", help="Why it freezes; of a new one by default --reason.")(
+        command
+    )
+    command = click.option("--no-freeze-until", "endless", is_flag=True, help="It comes again for good.")(command)
+    command = click.option("--freeze-until", "until", type=DEADLINE, help="It does not begin any more from then on.")(
+        command
+    )
+    command = click.option("--freeze-zone", "time_zone", metavar="ZONE", help="In which time zone, as Europe/Berlin.")(
+        command
+    )
+    command = click.option("--freeze-for", "duration", metavar="DURATION", help="For how long, as PT8H or P2DT14H.")(
+        command
+    )
+    return click.option(
+        "--freeze-every",
+        "schedule",
+        metavar="CRON",
+        help="Freeze again and again: five fields of cron, such as '0 18 * * fri'.",
+    )(command)
+
+
 @policy.command("set")
 @click.argument("namespace")
 @click.option("--ticket-required/--no-ticket-required", default=None, help="Whether changes of shards need a ticket.")
@@ -173,6 +217,7 @@ def show_policy(*, namespace: str, server: Address, as_json: bool) -> None:
     default=None,
     help="Whether shards are given no owner and no leader that is not a registered node.",
 )
+@_freeze_options
 @click.option(
     "--expected-version",
     type=click.IntRange(1, MAX_COUNTER),
@@ -191,16 +236,25 @@ def set_policy(
     as_json: bool,
     **fields: object,
 ) -> None:
-    """Set fields of a namespace's policy. What is not named stays as it is; freezes are set by `freeze` and `thaw`.
+    """Set fields of a namespace's policy. What is not named stays as it is. Freezes of once are set by `freeze` and
+    `thaw`.
 
-    Prints what has changed, field by field. No shard moves.
+    With --freeze-every the freeze that comes again on this schedule is changed in what is named beside it; one that
+    there is not yet is added. Prints what has changed, field by field. No shard moves.
 
     With --json one document: name, action (updated, unchanged), version, fields, policy and change.
     """
-    patch = _patch(fields)
+    freezes = {name: fields.pop(name) for name in FreezeOptions.__annotations__}
+    given = cast("FreezeOptions", freezes)
+    patch = _patch(fields, edits_freezes=_edits(given))
     change = change_input(reason, ticket, actor)
+
+    def revise(before: Json) -> Json:
+        recurring = _recurring(before["recurringFreezes"], given, reason) if _edits(given) else None
+        return before | patch | ({} if recurring is None else {"recurringFreezes": recurring})
+
     with ApiClient(server) as api:
-        done = change_policy(api, namespace, lambda before: before | patch, change, expected_version)
+        done = change_policy(api, namespace, revise, change, expected_version)
     if as_json:
         print_json(done.document)
         return
@@ -214,13 +268,67 @@ def set_policy(
         click.echo(f"{printable(done.name)} is at version {done.version} now, change {done.change['id']}.")
 
 
-def _patch(fields: Mapping[str, object]) -> Json:
+def _patch(fields: Mapping[str, object], *, edits_freezes: bool) -> Json:
     """The fields of the API that options name. `no_` before a name clears it."""
     named = {name: value for name, value in fields.items() if not name.startswith("no_") and value is not None}
     cleared = [name.removeprefix("no_") for name, value in fields.items() if name.startswith("no_") and value]
     if named.keys() & set(cleared):
         raise click.UsageError("Give a value or take it away, not both.")
     patch = {public_name(name): value for name, value in named.items()} | {public_name(name): None for name in cleared}
-    if not patch:
+    if not patch and not edits_freezes:
         raise click.UsageError("Nothing to change: name a field of the policy, such as --move-budget-percent.")
     return patch
+
+
+def _edits(given: FreezeOptions) -> bool:
+    """Whether freezes are to be changed. Raises UsageError for what is said of one without saying which."""
+    of_one = ("duration", "time_zone", "until", "freeze_reason")
+    if given["schedule"] is None and (given["endless"] or any(given[name] is not None for name in of_one)):  # type: ignore[literal-required]
+        raise click.UsageError("Say with --freeze-every which freeze that is for.")
+    if given["endless"] and given["until"] is not None:
+        raise click.UsageError("Give a value or take it away, not both.")
+    return given["schedule"] is not None or bool(given["gone"])
+
+
+def _recurring(there: Sequence[Json], given: FreezeOptions, reason: str) -> Sequence[Json]:
+    """The freezes that come again, as they shall be. Raises Failure for a schedule that none has, or several have."""
+    for schedule in given["gone"]:
+        if not any(_is_on(each, schedule) for each in there):
+            raise _no_freeze(schedule, there)
+    left = [each for each in there if not any(_is_on(each, schedule) for schedule in given["gone"])]
+    if given["schedule"] is None:
+        return left
+    zone = given["time_zone"]
+    found = [each for each in left if _is_on(each, given["schedule"]) and zone in (None, each["timeZone"])]
+    if len(found) > 1:
+        zones = ", ".join(printable(each["timeZone"]) for each in found)
+        message = f"{len(found)} freezes come again on {printable(given['schedule'])}: say --freeze-zone, of {zones}."
+        raise Failure(Exit.INVALID, message)
+    if not found and (given["duration"] is None or zone is None):
+        message = f"No freeze comes again on {printable(given['schedule'])} yet: a new one takes its length and zone."
+        raise Failure(Exit.INVALID, message, ["Say them with --freeze-for and --freeze-zone.", *_listed(there)])
+    before = found[0] if found else {"schedule": given["schedule"], "reason": reason, "until": None}
+    named = {"duration": given["duration"], "timeZone": zone, "reason": given["freeze_reason"]}
+    after = before | {name: value for name, value in named.items() if value is not None}
+    after["until"] = None if given["endless"] else _same_time(before["until"], given["until"])
+    return [after if each is before else each for each in left] + ([] if found else [after])
+
+
+def _is_on(freeze: Json, schedule: str) -> bool:
+    """Blanks and the case of names make no difference."""
+    return bool(freeze["schedule"].casefold().split() == schedule.casefold().split())
+
+
+def _same_time(before: str | None, given: Time | None) -> str | None:
+    """As it is written already, where that is the same time."""
+    if given is None or (before is not None and datetime.fromisoformat(before) == given.at):
+        return before
+    return str(given)
+
+
+def _no_freeze(schedule: str, there: Sequence[Json]) -> Failure:
+    return Failure(Exit.NOT_FOUND, f"No freeze comes again on {printable(schedule)}.", _listed(there))
+
+
+def _listed(there: Sequence[Json]) -> list[str]:
+    return [f"There is {freeze_text(each)}." for each in there]

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeAlias
 
 import strawberry
@@ -9,12 +10,34 @@ import strawberry
 from graph.execution.context import Info
 from graph.execution.errors import NotFoundError
 from graph.schema.messages import no_namespace, not_found
+from graph.schema.scalars import Revision
 from persistence.errors import FieldError, InvalidArgument
+from persistence.model import records
 from persistence.model.fields import quoted
 from persistence.model.outcomes import NotFound
 from persistence.model.records import MAX_COUNTER
 
 NamespaceName: TypeAlias = Annotated[str, strawberry.argument(description="The namespace.")]
+
+
+@strawberry.input(one_of=True, description="A point in time: exactly one of its fields.")
+class AsOf:
+    revision: Revision | None = strawberry.field(
+        default=strawberry.UNSET, description="As the table stood right after this revision."
+    )
+    time: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="As the table stood at this time; now, if it lies in the future."
+    )
+
+    def record(self) -> records.AsOf:
+        if self.time is strawberry.UNSET:
+            return records.AsOf(revision=self.revision)
+        return records.AsOf(time=self.time)
+
+
+AsOfArgument: TypeAlias = Annotated[
+    AsOf | None, strawberry.argument(description="Answer as the table stood at a point in time.")
+]
 
 COMPARED: Final = 50
 """Names on either side: compared in a millisecond, where a store has thousands."""

@@ -13,6 +13,7 @@ from graph.schema.changes import Change
 from graph.schema.commands import CHANGE, ChangeInput
 from graph.schema.node_mutations import NodeVersionConflict
 from graph.schema.nodes import EXPECTED_VERSION, NODE_ID, Node
+from graph.schema.pagination import selects
 from graph.schema.placement_warnings import read_mesh
 from graph.schema.proposals import MoveConnection, Violation
 from graph.schema.results import (
@@ -123,10 +124,16 @@ DrainNodeResult: TypeAlias = Annotated[
 
 
 async def drain_node(info: Info, request: DrainNodeInput) -> commands.Answer:
-    """Raises InvalidArgument."""
+    """Raises InvalidArgument.
+
+    Where blockers are accepted, and what would move is not selected, that is not worked out: it takes a look at every
+    shard, and of several nodes that are drained together one pre-flight says more than one of each.
+    """
     command = request.command(info.context.principal)
     answered = await info.context.services.writer.replayed(command)
-    preflight = await info.context.services.rebalancer.preflight(Narrowing((command.node_id,)))
+    preflight: what_if.DrainPreflight | outcomes.NotFound = NOTHING_TO_DRAIN
+    if not request.accept_blockers or selects(info, "preflight"):
+        preflight = await info.context.services.rebalancer.preflight(Narrowing((command.node_id,)))
     if answered is None:
         if isinstance(preflight, outcomes.NotFound):
             return preflight

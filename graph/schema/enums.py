@@ -125,6 +125,7 @@ _describe(
         PlanStatus.APPLYING: "Some of its moves were made.",
         PlanStatus.STOPPED: "Some of its moves were made; the others wait until it is resumed.",
         PlanStatus.APPLIED: "Its moves were made.",
+        PlanStatus.NOTHING_TO_DO: "It has no moves: there is nothing to decide on. It was closed when it was made.",
     },
 )
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, Final
 
 import strawberry
 
 from graph.execution.context import Info
 from graph.execution.cost import STATEMENT, costs
+from graph.schema.arguments import AsOf, invalid
 from graph.schema.pagination import (
     After,
     Before,
@@ -22,6 +23,7 @@ from graph.schema.pagination import (
     read_page,
 )
 from graph.schema.scalars import JSON, Revision
+from graph.schema.selected import OfSelection
 from graph.schema.window_use import WindowUse, window_use
 from persistence.codec import cursors
 from persistence.errors import FieldError, InvalidArgument
@@ -217,11 +219,40 @@ async def namespace(
 
 
 async def namespaces(
-    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    as_of: Annotated[
+        AsOf | None,
+        strawberry.argument(
+            description=(
+                "Answer as they were configured at a point in time; a revision is until the next one is made. Not with "
+                "`digest`, `shardCount`, `revision`, `updatedAt` and `windowUse`: `shards(asOf:)` has their shards."
+            )
+        ),
+    ] = None,
 ) -> Connection[records.Namespace]:
     page = read_page(info, cursors.NAMESPACES, first, after, last, before)
-    found = await info.context.services.store.namespaces.page(page)
+    store = info.context.services.store
+    if as_of is None:
+        found = await store.namespaces.page(page)
+    else:
+        if unknown := _OF_SHARDS(info):
+            what = "what shards there were then is in shards(asOf:, filter: {namespace:}) and its totalCount"
+            raise invalid("asOf", f"cannot be given where {unknown} is selected: {what}")
+        found = await store.namespaces.page_as_of(page, as_of.record())
     return await connection(info, found, cursors.NAMESPACES, attrgetter("name"))
+
+
+def _selected_of_shards(paths: frozenset[str]) -> str | None:
+    """A field of namespaces that follows from the shards of now."""
+    fields = ("digest", "shardCount", "revision", "updatedAt", "windowUse")
+    return next((name for name in fields if not paths.isdisjoint((f"nodes.{name}", f"edges.node.{name}"))), None)
+
+
+_OF_SHARDS: Final = OfSelection(_selected_of_shards)
 
 
 @strawberry.type(description="Something that can be set for a strategy.")

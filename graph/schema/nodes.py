@@ -10,6 +10,7 @@ import strawberry
 from graph.execution.context import Info
 from graph.execution.cost import ATTRIBUTION, LOADS, costs
 from graph.execution.selections import TOGETHER
+from graph.schema.arguments import AsOf, invalid
 from graph.schema.changes import Change
 from graph.schema.loads import NamespaceLoad, node_loads
 from graph.schema.pagination import (
@@ -25,6 +26,7 @@ from graph.schema.pagination import (
     selects,
 )
 from graph.schema.scalars import JSON, Revision
+from graph.schema.selected import OfSelection
 from persistence.codec import cursors
 from persistence.model import queries, records
 from persistence.model.fields import check_identifiers
@@ -133,13 +135,38 @@ async def nodes(
     after: After = None,
     last: Last = None,
     before: Before = None,
+    as_of: Annotated[
+        AsOf | None,
+        strawberry.argument(
+            description=(
+                "Answer as they stood at a point in time; a revision is until the next one is made. Not "
+                "with `shardCount`, `leaderCount` and `loads`: `shards(asOf:)` has what they owned."
+            )
+        ),
+    ] = None,
 ) -> Connection[records.Node]:
     where = filter.query() if filter else queries.NodeFilter()
     page = read_page(info, cursors.NODES, first, after, last, before)
-    found = await info.context.services.store.nodes.page(where, page, shards_counted=_counts(info))
+    store = info.context.services.store
+    if as_of is None:
+        found = await store.nodes.page(where, page, shards_counted=_counts(info))
+    else:
+        if unknown := _OF_SHARDS(info):
+            what = "what nodes owned then is in shards(asOf:, filter: {ownerNodeIds:}) and its totalCount"
+            raise invalid("asOf", f"cannot be given where {unknown} is selected: {what}")
+        found = await store.nodes.page_as_of(where, page, as_of.record())
     if selects(info, "lastChange"):
         found = replace(found, items=await info.context.services.attribution.nodes(found.items))
     return await connection(info, found, cursors.NODES, attrgetter("node_id"))
+
+
+def _selected_of_shards(paths: frozenset[str]) -> str | None:
+    """A field of nodes that follows from the shards of now."""
+    fields = ("shardCount", "leaderCount", "loads")
+    return next((name for name in fields if not paths.isdisjoint((f"nodes.{name}", f"edges.node.{name}"))), None)
+
+
+_OF_SHARDS: Final = OfSelection(_selected_of_shards)
 
 
 def _counts(info: Info) -> bool:

@@ -22,6 +22,7 @@ from graph.schema.pagination import (
     read_page,
     selects,
 )
+from graph.schema.plan_waves import UpcomingWave, upcoming_waves
 from graph.schema.proposals import RebalanceProposal
 from graph.schema.scalars import Revision
 from persistence.codec import cursors
@@ -61,6 +62,17 @@ class RebalancePlan:
         resolver=changes_of_plan,
         graphql_type=ChangeConnection,
         description="Everything that was done with it, the newest first; its waves are those of kind APPLY_PLAN.",
+    )
+    upcoming_waves = strawberry.field(
+        resolver=upcoming_waves,
+        graphql_type=list[UpcomingWave],
+        metadata=costs(PROPOSAL),
+        description=(
+            "The changes that it would be applied in from here on, the next one first, cut by the budgets that are in "
+            "force, and the next one by what is left of windows of moves; of those after it each has a window of its "
+            "own. The next one makes fewer moves where a rule holds up only some of them. None of a plan that is not "
+            "open. Read only when selected, as `proposal` is."
+        ),
     )
     proposal = strawberry.field(
         resolver=proposals.proposal,
@@ -117,9 +129,10 @@ async def rebalance_plans(
 ) -> Connection[plans.RebalancePlan]:
     where = filter.query() if filter else queries.PlanFilter()
     page = read_page(info, cursors.PLANS, first, after, last, before)
-    if page.limit > PLANS_WITH_PROPOSALS and selects(info, "proposal"):
-        problem = f"must be at most {PLANS_WITH_PROPOSALS} where proposal is selected, not {page.limit}"
-        raise invalid("last" if page.backward else "first", problem)
+    for name in ("proposal", "upcomingWaves") if page.limit > PLANS_WITH_PROPOSALS else ():
+        if selects(info, name):
+            problem = f"must be at most {PLANS_WITH_PROPOSALS} where {name} is selected, not {page.limit}"
+            raise invalid("last" if page.backward else "first", problem)
     found = await info.context.services.store.plans.page(where, page)
     return await connection(info, found, cursors.PLANS, _position_of, where.namespace)
 

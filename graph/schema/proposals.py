@@ -2,13 +2,27 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import strawberry
 
 from graph.execution.context import Info
-from graph.schema.pagination import After, Before, Connection, First, Last, Paged, Placed, connection_of, read_page
+from graph.execution.cost import ATTRIBUTION, costs
+from graph.schema.changes import Change
+from graph.schema.pagination import (
+    After,
+    Before,
+    Connection,
+    First,
+    Last,
+    Paged,
+    Placed,
+    connection_of,
+    read_page,
+    selects,
+)
+from graph.schema.plan_waves import made_by, with_makers
 from graph.schema.scalars import Revision
 from persistence.codec import cursors
 from persistence.model.paging import page_of
@@ -101,6 +115,14 @@ class Move:
     restore: RestoredFields | None = strawberry.field(
         description="What else a rollback gives back; null if it is the owner alone. Then the owner may also stay."
     )
+    made_by = strawberry.field(
+        resolver=made_by,
+        graphql_type=Change | None,
+        description=(
+            "The change that made it; null for a move that is left of its plan, and for all that are in no plan."
+        ),
+        metadata=costs(ATTRIBUTION),
+    )
 
 
 @strawberry.type(description="A move and its place in the list.")
@@ -156,7 +178,7 @@ class MoveFilter:
         )
 
 
-def moves(
+async def moves(
     parent: strawberry.Parent[Proposal | DrainPreflight],
     info: Info,
     filter: Annotated[  # noqa: A002 - the argument's name in the schema
@@ -173,7 +195,10 @@ def moves(
     end = None if request.before is None else _beside(chosen, request.before)[0]
     inside = chosen[start:end]
     rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
-    return connection_of(page_of(rows, request, total=len(chosen)), cursors.MOVES, _position_of)
+    page = page_of(rows, request, total=len(chosen))
+    if isinstance(parent, Proposal) and selects(info, "madeBy"):
+        page = replace(page, items=await with_makers(info.context.services, parent, page.items))
+    return connection_of(page, cursors.MOVES, _position_of)
 
 
 _filtered: Final = filter
@@ -184,6 +209,14 @@ class Flow:
     from_node_id: str = strawberry.field(description="The node that owns them.")
     to_node_id: str = strawberry.field(description="The node that shall own them.")
     count: int = strawberry.field(description="How many.")
+    from_load: NodeLoad | None = strawberry.field(
+        description="What the node that owns them owns before and after all of the moves; null of a preflight."
+    )
+    to_load: NodeLoad | None = strawberry.field(
+        description=(
+            "The same of the node that shall own them. How much more it may own is in `Node.loads`, by namespace."
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +226,8 @@ class CountedFlow:
     from_node_id: str
     to_node_id: str
     count: int
+    from_load: proposal_records.NodeLoad | None
+    to_load: proposal_records.NodeLoad | None
 
 
 MAX_FLOWS: Final = 500
@@ -200,6 +235,7 @@ MAX_FLOWS: Final = 500
 
 def flows(
     parent: strawberry.Parent[Proposal | DrainPreflight],
+    info: Info,
     namespace: Annotated[
         str | None, strawberry.argument(description="Only of shards of this namespace; of all by default.")
     ] = None,
@@ -210,7 +246,10 @@ def flows(
         if move.changes_owner and namespace in {None, move.namespace}
     )
     largest = sorted(counts.items(), key=lambda flow: (-flow[1], flow[0]))[:MAX_FLOWS]
-    return [CountedFlow(*nodes, count) for nodes, count in largest]
+    of_node: dict[str, proposal_records.NodeLoad] = {}
+    if isinstance(parent, Proposal) and (selects(info, "fromLoad") or selects(info, "toLoad")):
+        of_node = {load.node_id: load for load in loads_with_peaks(parent)}
+    return [CountedFlow(*nodes, count, *map(of_node.get, nodes)) for nodes, count in largest]
 
 
 def _position_of(move: proposal_records.Move) -> tuple[MoveReason, ShardKey]:

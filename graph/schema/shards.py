@@ -14,7 +14,7 @@ from graph.execution.cost import ATTRIBUTION, costs
 from graph.execution.records import kept_by
 from graph.execution.selections import TOGETHER
 from graph.execution.services import Services
-from graph.schema.arguments import NamespaceName, invalid
+from graph.schema.arguments import AsOfArgument, NamespaceName, invalid
 from graph.schema.changes import Change
 from graph.schema.pagination import (
     After,
@@ -232,25 +232,6 @@ class ShardFilter:
         absent = await store.nodes.absent(owners)
         return replace(where, owner_node_ids=[each for each in owners if (each in absent) is self.orphaned])
 
-
-@strawberry.input(one_of=True, description="A point in time: exactly one of its fields.")
-class AsOf:
-    revision: Revision | None = strawberry.field(
-        default=strawberry.UNSET, description="As the table stood right after this revision."
-    )
-    time: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="As the table stood at this time; now, if it lies in the future."
-    )
-
-    def record(self) -> records.AsOf:
-        if self.time is strawberry.UNSET:
-            return records.AsOf(revision=self.revision)
-        return records.AsOf(time=self.time)
-
-
-AsOfArgument: TypeAlias = Annotated[
-    AsOf | None, strawberry.argument(description="Answer as the table stood at a point in time.")
-]
 
 AtLeast: TypeAlias = Annotated[
     Revision | None,

@@ -21,7 +21,15 @@ from persistence.model.policy import (
     NamespacePolicy,
     RecurringFreeze,
 )
-from persistence.model.records import Compaction, ConfigurationChange, Rebalance, public_name
+from persistence.model.records import (
+    Compaction,
+    ConfigurationChange,
+    Namespace,
+    Node,
+    NodeStatus,
+    Rebalance,
+    public_name,
+)
 
 _RULES: Final = {member.name: public_name(member.name) for member in fields(NamespacePolicy)}
 
@@ -74,6 +82,45 @@ def configuration_differences(
         for name in {**was, **now}:
             if (name in was, was.get(name)) != (name in now, now.get(name)):
                 yield f"{kind}.{name}", was.get(name), now.get(name)
+
+
+def configured_namespace(name: str, created_at: datetime, configuration: Mapping[str, Any]) -> Namespace:
+    """As a change left it, of the configuration that the change stored. What follows from shards is not in there:
+    `digest`, `shard_count`, `revision` and `updated_at` mean nothing."""
+    policy = configuration.get("policy")  # changes of before there were policies have none
+    return Namespace(
+        name,
+        configuration["strategy"],
+        configuration["strategyParameters"],
+        configuration["algorithmVersion"],
+        configuration["parametersDigest"],
+        configuration["version"],
+        "",
+        0,
+        0,
+        created_at,
+        created_at,
+        DEFAULT_POLICY if policy is None else read_policy(policy),
+    )
+
+
+def configured_node(
+    node_id: str, created_at: datetime, ticket: str | None, changed_at: datetime, configuration: Mapping[str, Any]
+) -> Node:
+    """The same of a node; its shards are not counted."""
+    return Node(
+        node_id,
+        configuration["region"],
+        configuration["zone"],
+        configuration["labels"],
+        configuration["weight"],
+        NodeStatus(configuration["status"]),
+        ticket,
+        configuration["version"],
+        0,
+        created_at,
+        changed_at,
+    )
 
 
 def _freeze(document: Mapping[str, Any]) -> FreezeWindow:

@@ -125,7 +125,7 @@ def _without_change(command: Command) -> Mapping[str, Any]:
     return {field.name: getattr(command, field.name) for field in fields(request) if field.name != "change"}
 
 
-def _extract(value: Any) -> Any:  # noqa: C901, PLR0911 - one answer for each kind of value
+def _extract(value: Any) -> Any:  # noqa: C901, PLR0911, PLR0912 - one answer for each kind of value
     """JSON with the beginning of each list and how long it is; records by what identifies them."""
     match value:
         case None | bool() | int() | float():
@@ -138,8 +138,10 @@ def _extract(value: Any) -> Any:  # noqa: C901, PLR0911 - one answer for each ki
             return value.isoformat()
         case ShardKey():
             return {"namespace": value.namespace, "shardId": value.shard_id}
-        case Change() | RebalancePlan():
+        case Change():
             return {"id": str(value.id)}
+        case RebalancePlan():
+            return {"id": value.id, "status": str(value.status)}
         case Shard() | Namespace() | Node():
             return {"version": value.version}
         case StalePlanned():

@@ -35,6 +35,7 @@ from persistence.model.records import (
     ShardKey,
     content_values,
 )
+from persistence.planning import lifecycle
 from persistence.planning.proposal import Proposal
 
 
@@ -255,7 +256,7 @@ def proposed(proposal: Proposal, created: Change, lifetime: timedelta) -> Rebala
     """The plan that a change stores, as it leaves it."""
     return RebalancePlan(
         proposal.id,
-        PlanStatus.PROPOSED,
+        lifecycle.proposed(len(proposal.moves)),
         proposal.base_revision,
         created.namespaces,
         len(proposal.moves),

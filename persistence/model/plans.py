@@ -23,6 +23,7 @@ class PlanStatus(StrEnum):
     APPLYING = "APPLYING"
     STOPPED = "STOPPED"
     APPLIED = "APPLIED"
+    NOTHING_TO_DO = "NOTHING_TO_DO"
 
 
 class PlanKind(StrEnum):

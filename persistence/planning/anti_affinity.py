@@ -38,6 +38,7 @@ def separate(
     for position, shard in enumerate(shards):
         if shard.group is not None:
             positions[shard.group].append(position)
+    eligible = frozenset(node.node_id for node in placer.nodes)
     targets: dict[int, str] = {}
     stuck: set[int] = set()
     violations: list[Violation] = []
@@ -49,7 +50,9 @@ def separate(
                 if first != position:
                     violations.append(_together(namespace, group, shards[position], shards[first]))
         free = [position for position in members if position not in staying]
-        found = _assigned(namespace, shards, free, preferred, set(taken), placer, room)
+        if not free:
+            continue  # of most groups, where a plan is narrowed to few nodes
+        found = _assigned(namespace, shards, free, preferred, set(taken), placer, eligible, room)
         targets |= found
         for position in free:
             if position not in found:
@@ -65,25 +68,29 @@ def _assigned(
     preferred: Sequence[str],
     taken: set[str],
     placer: Placer,
+    eligible: frozenset[str],
     room: Room | None,
 ) -> Mapping[int, str]:
-    """A node of its own for each position, of as many as there are nodes for."""
-    nodes = {node.node_id for node in placer.nodes} - taken
+    """A node of its own for each position, of as many as there are nodes for. `taken` grows by those.
+
+    Groups are many, and so are nodes: none of them is gone through unless a shard has to be ranked.
+    """
     found: dict[int, str] = {}
 
     def claim(choices: Iterable[tuple[int, str]], *, if_full: bool = False) -> None:
         for position, node_id in choices:
-            if position not in found and node_id in nodes and (if_full or room is None or room.is_open(node_id)):
+            is_free = node_id in eligible and node_id not in taken
+            if position not in found and is_free and (if_full or room is None or room.is_open(node_id)):
                 found[position] = node_id
-                nodes.remove(node_id)
+                taken.add(node_id)
                 if room is not None:
                     room.take(node_id, shards[position].capacity_hint)
 
-    if len(free) > len(nodes):
+    if len(free) > len(eligible) - sum(map(eligible.__contains__, taken)):
         claim(((position, shards[position].owner_node_id) for position in free), if_full=True)
     claim((position, preferred[position]) for position in free)
     for position in free:
-        if position not in found and nodes:
+        if position not in found and not taken.issuperset(eligible):
             shard = shards[position]
             ranked = placer.rank(namespace, model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint))
             claim((position, node_id) for node_id in ranked)

@@ -11,7 +11,7 @@ from persistence.planning.proposal import LeaderChange, Move
 from persistence.planning.scope import PlanScope
 from persistence.planning.snapshot import PlacedShard
 
-_UNLED: Final = {
+UNLED_REASONS: Final = {
     NodeStatus.REMOVED: MoveReason.LEADER_REMOVED,
     NodeStatus.DOWN: MoveReason.LEADER_DOWN,
     NodeStatus.DRAINING: MoveReason.LEADER_DRAINING,
@@ -40,8 +40,8 @@ def unfit_to_lead(
     leaders = {shard.leader_id for shard in shards if shard.leader_id is not None}
     for node_id in leaders | {shard.owner_node_id for shard in shards}:
         status = status_of(nodes.get(node_id))
-        if status in _UNLED:
-            unfit[node_id] = _UNLED[status]
+        if status in UNLED_REASONS:
+            unfit[node_id] = UNLED_REASONS[status]
         elif status is NodeStatus.ACTIVE and eligible is not None and node_id not in eligible:
             unfit[node_id] = MoveReason.LEADER_INELIGIBLE
     return unfit

@@ -1,7 +1,8 @@
 """The life of a plan: which command leads from which status to which.
 
-A plan is open until it is applied, rejected, superseded or expired. A closed one that had made no move can be proposed
-again: the same mesh gives the same plan. docs/governance.md draws the transitions, and a test compares the two.
+A plan is open until it is applied, rejected, superseded or expired; one without moves never is. A closed one that had
+made no move can be proposed again: the same mesh gives the same plan. docs/governance.md draws the transitions, and a
+test compares the two.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ TRANSITIONS: Final[Mapping[PlanStatus, Mapping[PlanAction, PlanStatus]]] = {
     _S.EXPIRED: _REOPENS,
     _S.SUPERSEDED: _REOPENS,
     _S.APPLIED: {},
+    _S.NOTHING_TO_DO: {},
 }
 """What is not in it is refused. The last move makes APPLYING APPLIED, whichever wave makes it."""
 
@@ -57,6 +59,11 @@ def after(status: PlanStatus, action: PlanAction, *, moves_left: int) -> PlanSta
     """The status that `action` leads to; null where it is refused. `moves_left` are those after the action."""
     reached = TRANSITIONS[status].get(action)
     return PlanStatus.APPLIED if reached is PlanStatus.APPLYING and moves_left == 0 else reached
+
+
+def proposed(move_count: int) -> PlanStatus:
+    """The status that a plan begins with."""
+    return PlanStatus.PROPOSED if move_count else PlanStatus.NOTHING_TO_DO
 
 
 def as_of(plan: RebalancePlan, now: datetime) -> RebalancePlan:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.anti_affinity import Separated
-from persistence.planning.leaders import leader_after, led_elsewhere, unfit_to_lead
+from persistence.planning.leaders import UNLED_REASONS, leader_after, led_elsewhere, unfit_to_lead
 from persistence.planning.placement import (
     VACATING_REASONS,
     NamespacePlacement,
@@ -47,7 +47,7 @@ def place_namespace(
 
     Shards outside `scope` stay, and take the room that they take. `threshold` is for strategies that keep owners.
     """
-    if scope.vacate and not any({shard.owner_node_id, shard.leader_id} & scope.vacated for shard in shards):
+    if not scope.is_everything and not _is_concerned(shards, nodes, scope):
         return NamespacePlacement(namespace, shards, None, (), (), ())
     active = [strategy_node(node) for node in nodes.values() if node.status is NodeStatus.ACTIVE]
     if problem := _configuration_problem(namespace, strategies):
@@ -61,6 +61,27 @@ def place_namespace(
         return place_stopgap(namespace, shards, nodes, strategies, scope, str(reason)) or _nothing_placed(
             namespace, shards, str(reason)
         )
+
+
+def _is_concerned(shards: Sequence[PlacedShard], nodes: Mapping[str, Node], scope: PlanScope) -> bool:
+    """Whether a shard may be moved, or be led by another, as far as that is known without placing any: what is on nodes
+    that are not to be vacated may have to go elsewhere for any of the other reasons."""
+    by_status = {*VACATING_REASONS.values(), *UNLED_REASONS.values()}
+    by_placement = not scope.only_reasons or not by_status.issuperset(scope.only_reasons)
+    known: dict[tuple[str, bool], bool] = {}
+
+    def concerns(node_id: str, reasons: Mapping[NodeStatus, MoveReason]) -> bool:
+        key = node_id, reasons is UNLED_REASONS
+        if key not in known:
+            reason = reasons.get(status_of(nodes.get(node_id)))
+            known[key] = scope.vacates(node_id) and (by_placement if reason is None else scope.allows(reason))
+        return known[key]
+
+    return any(
+        concerns(shard.owner_node_id, VACATING_REASONS)
+        or (shard.leader_id is not None and concerns(shard.leader_id, UNLED_REASONS))
+        for shard in shards
+    )
 
 
 def _placed(

@@ -52,7 +52,7 @@ def propose(
     """The moves that bring every shard to the node that its strategy prefers, as far as pins and cordons let it.
 
     A namespace that cannot be placed is left alone, but for shards of nodes that are to be vacated and find room, and
-    listed among the violations. Raises PlacementImpossible if no shard of any can be placed.
+    listed among the violations. Raises PlacementImpossible if no shard can be placed of any that `scope` concerns.
 
     `scope` narrows it, `threshold` balances the namespaces whose strategy keeps owners.
     """
@@ -62,10 +62,8 @@ def propose(
         for namespace in snapshot.namespaces
     ]
     violations = [violation for placement in placements for violation in placement.violations]
-    if placements and all(
-        placement.placer is None and placement.violations and not placement.moves for placement in placements
-    ):
-        raise PlacementImpossible(violations)
+    if violations and all(placement.placer is None and not placement.moves for placement in placements):
+        raise PlacementImpossible(violations)  # what the scope does not concern has no placer either, and no violations
     placers = {placement.namespace.name: placement.placer for placement in placements}
     needed = [move for placement in placements for move in placement.moves]
     order = schedule(snapshot, needed, placers, max_moves)

@@ -70,11 +70,6 @@ class Move:
     def changes_owner(self) -> bool:
         return self.from_node_id != self.to_node_id
 
-    def takes_from(self, node_id: str) -> bool:
-        """Whether the node loses the shard by it, or the lead."""
-        loses_shard = self.changes_owner and self.from_node_id == node_id
-        return loses_shard or (self.leader is not None and self.leader.from_node_id == node_id)
-
     @property
     def nodes_touched(self) -> Iterator[str]:
         """Those that lose the shard, or its lead, and those of `nodes_given`."""

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
 from persistence.planning.anti_affinity import Separated, room_beside, separate
 from persistence.planning.leaders import leader_after, led_elsewhere, unfit_to_lead
@@ -94,8 +96,8 @@ def _vacated(
 ) -> NamespacePlacement | None:
     """Raises PlacementFailed."""
     staying = set(range(len(shards))) - homeless.keys()
-    separated = _separated(placer, namespace, shards, homeless, staying)
     batch = model.Shards.of(namespace.name, map(strategy_shard, shards))
+    separated = _separated(placer, namespace, shards, batch, homeless, staying)
     found = owners_beside(placer, shards, batch, staying, separated, partly=True)
     node_ids = [node.node_id for node in placer.nodes]
     homes = {position: node_ids[owner] for position, owner in found.items() if owner != NOWHERE}
@@ -138,6 +140,7 @@ def _separated(
     placer: Placer,
     namespace: Namespace,
     shards: Sequence[PlacedShard],
+    batch: model.Shards,
     homeless: Collection[int],
     staying: Collection[int],
 ) -> Separated:
@@ -146,8 +149,9 @@ def _separated(
     if not grouped:
         return Separated()
     first = [shard.owner_node_id for shard in shards]
-    for position in grouped:
-        first[position] = placer.rank(namespace.name, strategy_shard(shards[position]))[0]
+    choices = placer.first_choices(model.taken(batch, np.array(grouped, np.intp)))
+    for position, choice in zip(grouped, choices.tolist(), strict=True):
+        first[position] = placer.nodes[choice].node_id
     separated = separate(namespace.name, shards, first, staying, placer)
     targets: dict[int, str] = {}
     room = room_beside(shards, staying, placer)

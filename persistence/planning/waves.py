@@ -7,7 +7,7 @@ wave has all of them, even where that is more than it was to have.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -77,6 +77,23 @@ def wave_moves(
         if too_many or end - made >= max_moves:
             break
     return moves[made:end]
+
+
+def waves_left(
+    moves: Sequence[Move],
+    together: Together,
+    made: int,
+    limits: Callable[[int], Mapping[str, ChangeLimit]],
+    max_moves: int,
+    most: int,
+) -> Iterator[Sequence[Move]]:
+    """The waves that are left, at most so many; `limits` are those of the next (0), and of the ones after it."""
+    for number in range(most):
+        wave = wave_moves(moves, together, made, limits(number), max_moves)
+        if not wave:
+            return
+        yield wave
+        made += len(wave)
 
 
 def unlimited_moves(

@@ -117,6 +117,12 @@ class NamespaceReader(Protocol):
         """Ordered by name."""
         ...
 
+    async def page_as_of(self, page: PageRequest[str], as_of: AsOf) -> Page[Namespace]:
+        """As they were configured, without what follows from shards: `digest`, `shard_count`, `revision` and
+        `updated_at` mean nothing. Raises FutureCursor, Compacted, and InvalidArgument for a point in time after which
+        they were configured too often to find out."""
+        ...
+
     async def exists(self, name: str) -> bool:
         """Whether it exists; known from memory once it was found: subscribers come back by the thousand."""
         ...
@@ -136,6 +142,11 @@ class NodeReader(Protocol):
 
     async def page(self, where: NodeFilter, page: PageRequest[str], *, shards_counted: bool = True) -> Page[Node]:
         """Ordered by id."""
+        ...
+
+    async def page_as_of(self, where: NodeFilter, page: PageRequest[str], as_of: AsOf) -> Page[Node]:
+        """As they were at a point in time: a revision is until the next one is made. Shards are not counted. Raises
+        FutureCursor and Compacted."""
         ...
 
     async def absent(self, node_ids: Collection[str]) -> Collection[str]:

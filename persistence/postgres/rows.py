@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from persistence.codec.images import read_image
 from persistence.codec.json_documents import read_details, read_policy
+from persistence.model.drafts import new_shard
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.records import (
     Change,
@@ -126,6 +127,7 @@ APPROVING: Final = CHANGES.alias("approving")
 LATEST: Final = CHANGES.alias("latest")
 
 PLAN_STATUS: Final = case(
+    (PLANS.c.move_count == 0, literal(str(PlanStatus.NOTHING_TO_DO), Text())),
     (
         and_(
             or_(*(PLANS.c.status == str(status) for status in lifecycle.EXPIRING)),
@@ -136,7 +138,8 @@ PLAN_STATUS: Final = case(
     else_=PLANS.c.status,
 )
 """The status that a plan has by the database's clock when the statement begins: no change is committed when it
-expires. One time for all of a statement, or a list of the plans that are open could show one that has expired."""
+expires, and one without moves is stored as PROPOSED. One time for all of a statement, or a list of the plans that are
+open could show one that has expired."""
 
 PLAN: Final = (
     PLANS.c.id,
@@ -184,7 +187,7 @@ def shard_of(row: Sequence[Any]) -> Shard:
     """From columns in the order of SHARD."""
     by, reason, until = row[_PINNED : _PINNED + 3]
     pin = None if by is None else Pin(by, reason, until)
-    return Shard(*(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :]))
+    return new_shard(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :])
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:

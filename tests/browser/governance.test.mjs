@@ -8,14 +8,6 @@ import { Browser, Server, open, violations } from "./harness.mjs";
 let server;
 let browser;
 
-async function configure(name, policy) {
-  const { namespace } = await server.send("NamespaceDetails", { name });
-  const change = { reason: "as agreed", actor: "carol" };
-  const input = { name, strategy: namespace.strategy, expectedVersion: namespace.version, policy, change };
-  const { configureNamespace } = await server.send("ConfigureNamespace", { input });
-  assert.equal(configureNamespace.__typename, "NamespaceConfigured", JSON.stringify(configureNamespace));
-}
-
 before(async () => {
   [server, browser] = await Promise.all([Server.start(), Browser.launch()]);
 });
@@ -37,7 +29,7 @@ test("a freeze is on the page as soon as it is made, in the sentence, the rules 
   await page.getByText("Nothing is frozen now.").waitFor();
   assert.deepEqual(await violations(page), []);
   const at = (hours) => new Date(Date.now() + hours * 3_600_000).toISOString();
-  await configure("orders", {
+  await server.configure("orders", {
     ticketRequired: true,
     ticketPattern: "CHG-\\d+",
     freezes: [{ begins: at(-1), ends: at(30), reason: "the books are closed" }],
@@ -68,7 +60,7 @@ test("a freeze to come, and one that comes again, are on the mesh", async () => 
 });
 
 test("a refusal says which rules were in the way, and what helps", async () => {
-  await configure("sessions", { ticketRequired: true });
+  await server.configure("sessions", { ticketRequired: true });
   const { version } = await server.shard("sessions", "sessions-030");
   const change = { reason: "nearer to its users", actor: "alice" };
   const input = { namespace: "sessions", shardId: "sessions-030", expectedVersion: version, ownerNodeId: "node-eu-3", change };
@@ -101,5 +93,34 @@ test("the audit log is searched in the address, shows the head of its chain, and
   assert.ok(lines.length > 2);
   assert.match(JSON.stringify(lines.at(-1)), /manifest/);
   assert.deepEqual(await violations(page), []);
+  await closed(page);
+});
+
+test("however far back the audit log is read, one page of it is there, and no press for older ones is lost", async () => {
+  for (let number = 0; number < 101; number += 1) {
+    await server.move("telemetry", "telemetry-001", number % 2 ? "node-eu-3" : "node-us-1", `to and fro ${number}`, "dora");
+  }
+  const page = await browser.page(server);
+  await open(page, server, "/governance?tab=audit&actor=dora");
+  const rows = page.locator(".audit tbody tr");
+  await page.getByText("to and fro 100").waitFor();
+  assert.equal(await rows.count(), 50);
+  const older = page.getByRole("button", { name: "Older >" });
+  await older.evaluate((button) => {
+    button.click();
+    button.click();
+  });
+  await page.getByText("to and fro 0", { exact: true }).waitFor();
+  assert.equal(await rows.count(), 1);
+  await page.getByText("Page 3", { exact: true }).waitFor();
+  assert.ok(await older.isDisabled());
+  assert.deepEqual(await violations(page), []);
+  // What is made meanwhile moves nothing on a page that is further back.
+  await server.move("telemetry", "telemetry-001", "node-us-1", "to and fro 101", "dora");
+  await page.getByRole("button", { name: "< Newer" }).click();
+  await page.getByText("to and fro 50", { exact: true }).waitFor();
+  assert.equal(await rows.count(), 50);
+  await page.getByRole("button", { name: "Newest" }).click();
+  await page.getByText("to and fro 101").waitFor();
   await closed(page);
 });

@@ -28,6 +28,9 @@ const ARGUMENTS = [
 
 const manifest = JSON.parse(await readFile(join(ROOT, "frontend-queries/documents/manifest.json"), "utf8"));
 
+/** Whether a request of a page is of this operation. */
+export const isOf = (request, name) => request.postData()?.includes(manifest[name]) ?? false;
+
 async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -103,6 +106,15 @@ export class Server {
 
   async shard(namespace, shardId) {
     return (await this.send("ShardDetails", { namespace, shardId })).shard;
+  }
+
+  /** Gives a namespace another policy. */
+  async configure(name, policy, token) {
+    const { namespace } = await this.send("NamespaceDetails", { name }, token);
+    const { strategy, strategyParameters, version: expectedVersion } = namespace;
+    const change = { reason: "as agreed", ...(token ? {} : { actor: "carol" }) };
+    const { configureNamespace } = await this.send("ConfigureNamespace", { input: { name, strategy, strategyParameters, expectedVersion, policy, change } }, token);
+    if (configureNamespace.__typename !== "NamespaceConfigured") throw new Error(JSON.stringify(configureNamespace));
   }
 
   /** Moves a shard, wherever it is; returns the revision. */

@@ -91,3 +91,72 @@ test("a shard that there is not is said not to be", async () => {
   assert.deepEqual(await violations(page), []);
   await closed(page);
 });
+
+test("what a rule refuses is forced with a reason and the name typed", async () => {
+  const [begins, ends] = [-1, 1].map((hours) => new Date(Date.now() + hours * 3_600_000).toISOString());
+  await server.configure("telemetry", { freezes: [{ begins, ends, reason: "the books are closed" }] });
+  const page = await browser.page(server);
+  await open(page, server, "/shards/telemetry/telemetry-003");
+  await page.getByRole("button", { name: "Move" }).click();
+  await page.getByLabel("To node").selectOption("node-ap-2");
+  await page.getByLabel("Reason").fill("its node burns");
+  await page.getByLabel("Actor").fill("bob");
+  await page.getByRole("button", { name: "Move to node-ap-2" }).click();
+  assert.match(await page.getByRole("alert").textContent(), /^Not moved: telemetry is frozen/);
+  assert.equal(await page.getByLabel("Why it is forced").count(), 0);
+  await page.getByRole("button", { name: "Force it" }).click();
+  const deed = page.getByRole("button", { name: "Force: Move to node-ap-2" });
+  await page.getByLabel("Why it is forced").fill("nobody reads these books");
+  assert.ok(await deed.isDisabled());
+  await page.getByLabel("Type telemetry/telemetry-003 to confirm").fill("telemetry/telemetry-003");
+  assert.deepEqual(await violations(page), []);
+  await deed.click();
+  await page.locator(".shard-owner", { hasText: "FORCED" }).waitFor();
+  const { changes } = await server.send("ListChanges", { first: 1 });
+  assert.equal(changes.nodes[0].forced, "nobody reads these books");
+  await closed(page);
+});
+
+test("a shard is deleted once its name is typed", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/shards/orders/orders-019");
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByLabel("Reason").fill("split in two");
+  await page.getByLabel("Actor").fill("bob");
+  const deed = page.locator("dialog").getByRole("button", { name: "Delete orders/orders-019" });
+  assert.ok(await deed.isDisabled());
+  await page.getByLabel("Type orders/orders-019 to confirm").fill("orders/orders-019");
+  assert.deepEqual(await violations(page), []);
+  await deed.click();
+  await page.getByText("There is no shard orders/orders-019 now.").waitFor();
+  assert.equal(await server.shard("orders", "orders-019"), null);
+  await closed(page);
+});
+
+test("a node is cordoned, and removed once it owns nothing", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/?node=node-ap-2");
+  await page.getByRole("button", { name: "Cordon" }).click();
+  await page.getByLabel("Reason").fill("its disk fails");
+  await page.getByLabel("Actor").fill("bob");
+  await page.getByRole("button", { name: "Cordon: node-ap-2" }).click();
+  await page.locator(".box-head", { hasText: "node-ap-2" }).getByText("CORDONED").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole("button", { name: "Remove" }).click();
+  await page.getByLabel("Reason").fill("gone");
+  await page.getByLabel("Type node-ap-2 to confirm").fill("node-ap-2");
+  await page.getByRole("button", { name: "Remove: node-ap-2" }).click();
+  assert.match(await page.getByRole("alert").textContent(), /^Not removed: .*Drain the node first/);
+  await page.getByRole("button", { name: "Cancel" }).click();
+
+  const change = { reason: "new hardware", actor: "alice" };
+  await server.send("RegisterNode", { input: { nodeId: "node-new-1", region: "eu-west", change } });
+  await open(page, server, "/?node=node-new-1");
+  await page.getByRole("button", { name: "Remove" }).click();
+  await page.getByLabel("Reason").fill("never used");
+  await page.getByLabel("Type node-new-1 to confirm").fill("node-new-1");
+  await page.getByRole("button", { name: "Remove: node-new-1" }).click();
+  await page.waitForURL((url) => url.searchParams.get("node") === null);
+  assert.equal((await server.send("NodeDetails", { nodeId: "node-new-1" })).node.status, "REMOVED");
+  await closed(page);
+});

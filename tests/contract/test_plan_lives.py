@@ -29,6 +29,7 @@ from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.policy import NamespacePolicy, PolicyRule
 from persistence.model.queries import ChangeFilter, PlanFilter
 from persistence.model.records import Change, ChangeKind, NodeStatus, Rebalance
+from persistence.planning import lifecycle
 from tests.contract.conftest import Backend
 from tests.support.mesh import ANY_MOVES, CHANGE, COUNTED, SEARCH, because, new
 from tests.support.planned_mesh import PlannedMesh
@@ -149,6 +150,27 @@ async def test_a_decision_for_a_plan_is_one_against_older_ones(mesh: PlannedMesh
     begun = await mesh.apply(newest, 1)
     assert begun.change.rebalance == Rebalance(newest.id, 1, 20, (second.id,))
     assert (await mesh.kept_plan(second)).status is PlanStatus.SUPERSEDED
+
+
+async def test_a_plan_without_moves_is_closed_from_the_beginning(mesh: PlannedMesh, backend: Backend) -> None:
+    await mesh.registered("node-a")
+    await mesh.filled(3)
+    made = (await mesh.plan()).plan
+    assert (made.status, made.move_count) == (PlanStatus.NOTHING_TO_DO, 0)
+    assert await mesh.kept_plan(made) == made
+    assert await mesh.plans(PlanFilter(statuses=lifecycle.OPEN)) == []
+    assert await mesh.plans(PlanFilter(statuses=[PlanStatus.NOTHING_TO_DO])) == [made]
+    before = await mesh.everything_kept()
+    for command in (ApprovePlan, RejectPlan, StopPlan, ApplyPlan):
+        with pytest.raises(InvalidArgument, match="planId: has no moves"):
+            await mesh.execute(command(made.id, BOB))
+    assert await mesh.everything_kept() == before
+    await mesh.registered("node-b")
+    balancing = (await mesh.plan()).plan
+    assert balancing.move_count
+    assert (await mesh.approve(balancing)).latest.rebalance == Rebalance(balancing.id, 0, 3)  # it supersedes none
+    await backend.expire(made.id)
+    assert (await mesh.kept_plan(made)).status is PlanStatus.NOTHING_TO_DO
 
 
 async def test_who_decides_for_two_plans_at_once_ends_with_one(mesh: PlannedMesh) -> None:

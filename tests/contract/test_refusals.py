@@ -76,7 +76,7 @@ async def test_a_plan_that_was_refused_names_its_namespaces(mesh: PlannedMesh) -
     await mesh.ask_to_apply(replace(plan, id="f" * 32))
     stale, missing = await kept(mesh)
     assert (stale.kind, stale.outcome, stale.namespaces) == (ChangeKind.APPLY_PLAN, "StalePlan", (BILLING,))
-    assert (stale.details["nodeIds"], stale.details["plan"]) == (["node-a"], {"id": plan.id})
+    assert (stale.details["nodeIds"], stale.details["plan"]) == (["node-a"], {"id": plan.id, "status": "PROPOSED"})
     assert stale.details["nodeConflicts"] == [{"name": "node-a", "expected": 1, "actual": 2}]
     assert (missing.outcome, missing.details["plans"], missing.namespaces) == ("NotFound", ["f" * 32], ())
 

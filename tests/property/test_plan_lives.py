@@ -34,7 +34,13 @@ from tests.support.planned_mesh import PlannedMesh
 T = TypeVar("T")
 DOCUMENTED: Final = (Path(__file__).parents[2] / "docs" / "governance.md").read_text(encoding="utf-8")
 NODES: Final = ("node-a", "node-b", "node-c")
-CLOSED: Final = (PlanStatus.REJECTED, PlanStatus.EXPIRED, PlanStatus.SUPERSEDED, PlanStatus.APPLIED)
+CLOSED: Final = (
+    PlanStatus.REJECTED,
+    PlanStatus.EXPIRED,
+    PlanStatus.SUPERSEDED,
+    PlanStatus.APPLIED,
+    PlanStatus.NOTHING_TO_DO,
+)
 
 
 def test_every_command_in_every_status_leads_where_the_documentation_says() -> None:
@@ -44,7 +50,7 @@ def test_every_command_in_every_status_leads_where_the_documentation_says() -> N
     rows = lines[first : first + len(PlanStatus)]
     actions = [PlanAction(name) for name in re.findall(r"`([A-Z]+)`", head)]
     assert sorted(actions) == sorted(PlanAction)
-    assert [re.findall(r"`([A-Z]+)`", row)[0] for row in rows] == list(PlanStatus)
+    assert [re.findall(r"`([A-Z_]+)`", row)[0] for row in rows] == list(PlanStatus)
     for row, status in zip(rows, PlanStatus, strict=True):
         cells = [cell.strip().strip("`") for cell in row.strip("|").split("|")][1:]
         assert cells == [lifecycle.TRANSITIONS[status].get(action, "") for action in actions], status

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Final, TypeVar
 
 from persistence.codec.images import net_diff
+from persistence.codec.json_documents import configured_namespace
 from persistence.model.paging import Page, PageRequest, page_of
 from persistence.model.queries import (
     EVERY_SHARD,
@@ -105,6 +106,16 @@ class MemoryNamespaces:
 
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:
         return page_by(attrgetter("name"), self._memory.tables.namespaces.values(), page)
+
+    async def page_as_of(self, page: PageRequest[str], as_of: AsOf) -> Page[Namespace]:
+        created = self._memory.tables.namespaces
+        newest = {
+            name: change.configuration.current
+            for change in self._memory.tables.changes_at(as_of)
+            if change.configuration is not None and (name := change.configuration.namespace) is not None
+        }
+        found = [configured_namespace(name, created[name].created_at, current) for name, current in newest.items()]
+        return page_by(attrgetter("name"), found, page)
 
     async def exists(self, name: str) -> bool:
         return name in self._memory.tables.namespaces

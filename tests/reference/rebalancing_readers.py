@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from persistence.codec.json_documents import configured_node
 from persistence.model.paging import Page, PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.queries import NodeFilter, PlanFilter
-from persistence.model.records import Node, NodeStatus, Shard
+from persistence.model.records import AsOf, Change, Node, NodeStatus, Shard
 from persistence.planning import lifecycle
 from persistence.planning.proposal import Proposal
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
@@ -29,6 +30,25 @@ class MemoryNodes:
         found = (self._found(node_id, shards_counted=shards_counted) for node_id in self._memory.tables.registered)
         nodes = [node for node in found if node is not None and _among(where, node)]
         return page_by(lambda node: node.node_id, nodes, page)
+
+    async def page_as_of(self, where: NodeFilter, page: PageRequest[str], as_of: AsOf) -> Page[Node]:
+        registered = self._memory.tables.registered
+        newest: dict[str, Change] = {}
+        for change in self._memory.tables.changes_at(as_of):
+            if change.configuration is not None and change.configuration.node_id is not None:
+                newest[change.configuration.node_id] = change
+        nodes = [
+            configured_node(
+                node_id,
+                registered[node_id].created_at,
+                change.change_ticket,
+                change.committed_at,
+                change.configuration.current,
+            )
+            for node_id, change in newest.items()
+            if change.configuration is not None
+        ]
+        return page_by(lambda node: node.node_id, [node for node in nodes if _among(where, node)], page)
 
     async def statuses(self, node_ids: Sequence[str]) -> Mapping[str, NodeStatus]:
         registered = self._memory.tables.registered

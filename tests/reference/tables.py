@@ -96,6 +96,17 @@ class Tables:
         committed = (change.last_revision or 0 for change in self.changes if change.committed_at <= time)
         return max(committed, default=0)
 
+    def changes_at(self, as_of: AsOf) -> Sequence[Change]:
+        """Those there were then; a revision is until the next one is made. Raises FutureCursor or Compacted."""
+        revision = self.position(as_of).revision
+        if as_of.time is not None:
+            return [change for change in self.changes if change.committed_at <= as_of.time]
+        return [change for change in self.changes if self._head_after(change) <= revision]
+
+    def _head_after(self, change: Change) -> int:
+        """The newest revision there was after a change."""
+        return max((each.last_revision or 0 for each in self.changes[: change.id]), default=0)
+
     def served(self, revision: int) -> int:
         """`revision`, if the table is known as it was then."""
         if revision > self.head.revision:

@@ -20,7 +20,8 @@ from graph.execution.documents import (
     DocumentCache,
 )
 from graph.execution.inputs import NotPrepared
-from graph.execution.limits import MAX_ALIASES, MAX_DEPTH, MAX_REPEATED, limit_problems
+from graph.execution.limits import MAX_ALIASES, MAX_DEPTH, MAX_REPEATED, field_count, limit_problems
+from graph.operations import operation, operation_names
 from persistence.errors import Overloaded
 from tests.support.shared_schema import one_schema, schema_with_documents_of_its_own
 
@@ -212,6 +213,11 @@ def test_a_document_that_is_large_is_not_compiled() -> None:
             assert cache.plan(text, None, UNRESTRICTED) is not None
         cache.trust({text})
         assert cache.valid(text) is not None
+
+
+@pytest.mark.parametrize("name", sorted(operation_names()))
+def test_what_front_ends_send_is_compiled_also_where_it_is_not_trusted(name: str) -> None:
+    assert field_count(parse(operation(name))) <= MOST_COMPILED_FIELDS
 
 
 def test_a_trusted_document_is_not_forgotten_and_is_the_one_that_is_sent_as_text() -> None:

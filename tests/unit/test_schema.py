@@ -11,7 +11,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from graph.execution import loads
 from graph.execution.records import Edge
-from graph.schema import activity, change_stream, proposals, shards, stream, viewer, window_use
+from graph.schema import activity, change_stream, plan_waves, proposals, shards, stream, viewer, window_use
 from graph.schema import commands as own
 from graph.schema import loads as own_loads
 from graph.schema import namespaces as of_strategies
@@ -49,6 +49,7 @@ BEHIND: dict[str, type] = {
     "WindowUse": window_use.UsedWindow,
     "ActivityBucket": activity.Bucket,
     "Flow": proposals.CountedFlow,
+    "UpcomingWave": plan_waves.Wave,
     "ShardCounts": own_loads.Counts,
     "ShardCounted": own_loads.Counted,
     "NamespaceLoad": loads.NamespaceLoad,

@@ -11,7 +11,7 @@ import click
 from graph.cli.errors import Exit
 from graph.cli.lookups import unknown_namespace
 from graph.cli.offline import run_on_database
-from graph.cli.options import database_options
+from graph.cli.options import database_options, json_option
 from graph.cli.output import pluralized, print_json, print_status, print_table
 from graph.cli.points_in_time import PAST_TIME, TIME, Time, require_order
 from graph.cli.progress import progress_so_far
@@ -27,7 +27,7 @@ _LISTED = 100
 @click.option("--since", type=PAST_TIME, help="Only changes from this time on, or from 15m, 2h, 3d ago on.")
 @click.option("--until", type=TIME, help="Only changes from before this time.")
 @click.option("--namespace", help="Only this namespace.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@json_option
 @database_options
 def check(
     *,

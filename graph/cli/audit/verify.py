@@ -11,7 +11,7 @@ import click
 from graph.cli.audit.export import MANIFEST_SUFFIX, read_key
 from graph.cli.errors import Exit, Failure
 from graph.cli.offline import run_on_database
-from graph.cli.options import database_options
+from graph.cli.options import database_options, json_option
 from graph.cli.output import pluralized, print_json, print_status, print_table
 from graph.cli.progress import progress_so_far
 
@@ -44,7 +44,7 @@ _LISTED = 50
 @click.option(
     "--processes", type=click.IntRange(1, 8), help="How many processes share the work; one for each processor."
 )
-@click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+@json_option
 @database_options
 def verify(
     *,

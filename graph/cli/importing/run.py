@@ -65,7 +65,7 @@ class Import:
                 difference = difference_to(self.api, self.file, self.counts, prune=self.prune)
         except Failure as failure:
             advice = [*failure.advice, *_so_far(done, failure.exit, failure.document)]
-            raise Failure(failure.exit, failure.message, advice) from failure
+            raise Failure(failure.exit, failure.message, advice, failure.document) from failure
         except KeyboardInterrupt:
             print_status("\n".join(_so_far(done, Exit.INTERRUPTED)))
             raise

@@ -53,7 +53,8 @@ def cordon_nodes(
 
     Those that are CORDONED already stay as they are. One that is refused does not keep the others from being changed.
 
-    With --json JSON Lines: a node each, with node and change, which is null where nothing was to be done.
+    With --json JSON Lines: a node each, with node and change, which is null where nothing was to be done; of one that
+    is refused also with refusal.
     """
     _change(_CORDON, selection, change_input(reason, ticket, actor), server, as_json=as_json)
 
@@ -75,7 +76,8 @@ def uncordon_nodes(
 
     Those that are ACTIVE stay as they are. One that is refused does not keep the others from being changed.
 
-    With --json JSON Lines: a node each, with node and change, which is null where nothing was to be done.
+    With --json JSON Lines: a node each, with node and change, which is null where nothing was to be done; of one that
+    is refused also with refusal.
     """
     _change(_UNCORDON, selection, change_input(reason, ticket, actor), server, as_json=as_json)
 
@@ -98,7 +100,8 @@ def undrain_nodes(
     A plan that was vacating them does not fit any more then. Those that are ACTIVE stay as they are. One that is
     refused does not keep the others from being changed.
 
-    With --json JSON Lines: a node each, with node and change, which is null where nothing was to be done.
+    With --json JSON Lines: a node each, with node and change, which is null where nothing was to be done; of one that
+    is refused also with refusal.
     """
     _change(_UNDRAIN, selection, change_input(reason, ticket, actor), server, as_json=as_json)
 
@@ -114,9 +117,12 @@ def _change(step: _Step, selection: Selection, change: Json, server: Address, *,
                 if failure.exit not in _OF_ONE:
                     raise
                 print_status("\n".join(map(printable, (failure.message, *failure.advice))))
+                if as_json:
+                    print_json({"node": node, "change": None, "refusal": failure.as_json()})
                 failed.append(failure)
     if failed:
-        raise Failure(failed[0].exit, f"{pluralized(len(failed), 'node')} stayed as before: see above.")
+        message = f"{pluralized(len(failed), 'node')} stayed as before: see above."
+        raise Failure(failed[0].exit, message, is_written=True)
 
 
 def _changed(api: ApiClient, step: _Step, node: Json, change: Json) -> Json:

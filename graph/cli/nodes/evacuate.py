@@ -28,7 +28,7 @@ from persistence.model.plans import PlanStatus
 from persistence.model.policy import PolicyRule, broken_rule_message
 from persistence.model.records import NodeStatus
 from persistence.planning.lifecycle import OPEN
-from persistence.planning.proposal import Proposal, Violation
+from persistence.planning.proposal import Violation
 from persistence.planning.scope import PlanScope
 
 _SECONDS: Final = 5.0
@@ -116,7 +116,7 @@ def evacuate_nodes(
         pace = _Pace(stopping, wave_size, pause, poll if wait else None)
         run = _Evacuation(api, server, ids, change, pace, as_json=as_json)
         try:
-            run.take_out_of_use(nodes, down=down, accept_blockers=down or accept_blockers)
+            run.take_out_of_use(nodes, down=down)
             left = run.vacate(resume=resume)
         except Failure as failure:
             if failure.exit is not Exit.UNAVAILABLE:
@@ -138,14 +138,19 @@ def _require_unblocked(preflight: Json) -> None:
     problems = [f"  {printable(one['message'])}" for one in blockers[:LISTED]]
     rest = [f"  and {len(blockers) - LISTED:,} more"] if len(blockers) > LISTED else []
     advice = ["To move what can be moved, and leave those where they are:", f"  {suggest_retry(accept_blockers=True)}"]
-    names = listed(preflight["nodeIds"])
-    raise Failure(Exit.REFUSED, f"Not all shards of {names} can be moved:", [*problems, *rest, *advice])
+    message = f"Not all shards of {listed(preflight['nodeIds'])} can be moved:"
+    as_answered = {"__typename": "DrainBlocked", "message": message, "preflight": _without_moves(preflight)}
+    raise Failure(Exit.REFUSED, message, [*problems, *rest, *advice], as_answered)
+
+
+def _without_moves(preflight: Json) -> Json:
+    return {name: value for name, value in preflight.items() if name != "moves"}
 
 
 def _report_preflight(preflight: Json, *, as_json: bool) -> Exit:
     blockers = preflight["blockers"]
     if as_json:
-        print_json({"preflight": {name: value for name, value in preflight.items() if name != "moves"}})
+        print_json({"preflight": _without_moves(preflight)})
         return Exit.NO if blockers else Exit.OK
     if blockers:
         print_violations([read_violation(one) for one in blockers], everything=False)
@@ -181,8 +186,9 @@ class _Evacuation:
         self._printed: object = None
         self._given_up: set[str] = set()
 
-    def take_out_of_use(self, nodes: Sequence[Json], *, down: bool, accept_blockers: bool) -> None:
-        """Those that are not yet, one after the other. What is moved by force is no reason to drain by force."""
+    def take_out_of_use(self, nodes: Sequence[Json], *, down: bool) -> None:
+        """Those that are not yet, one after the other. What stands in the way of all of them together is known or
+        accepted by now. What is moved by force is no reason to drain by force."""
         change = {name: value for name, value in self._change.items() if name != "force"}
         for node in nodes:
             node_id, version = node["nodeId"], node["version"]
@@ -190,45 +196,44 @@ class _Evacuation:
             if down and node["status"] not in (NodeStatus.DOWN, NodeStatus.REMOVED):
                 done = changed_node(self._api.change("UpdateNode", given | {"status": str(NodeStatus.DOWN)}))
             elif node["status"] not in _OUT_OF_USE:
-                answer = self._api.change("DrainNode", given | {"acceptBlockers": accept_blockers})
-                insist = ["To go on all the same:", f"  {suggest_retry(accept_blockers=True)}"]
-                done = changed_node(answer, insist if answer["__typename"] == "DrainBlocked" else ())
+                done = changed_node(self._api.change("TakeNodeOut", given | {"acceptBlockers": True}))
             else:
                 continue
             self._print(f"{printable(node_id)} is {done['node']['status']} now, change {done['change']['id']}.")
 
-    def vacate(self, *, resume: bool) -> Proposal | None:
-        """Until nothing is left there that can be moved: the plan that found nothing more to move, null if the nodes
-        are empty. Raises Failure."""
+    def vacate(self, *, resume: bool) -> Sequence[Violation]:
+        """Until nothing is left there that can be moved. Why the rest cannot be; raises Failure."""
         idle = 0
         while any(map(_holds, self._nodes())):
             self._stop_if_requested()
             plan = self._open_plan()
             if plan is None:
-                plan = self._new_plan()
+                made = self._plan()
+                if made["__typename"] == "PlacementImpossible":
+                    return [read_violation(one) for one in made["violations"]]
+                plan = committed(made)["plan"]
                 proposal = proposal_of(plan["proposal"]["document"])
                 if not proposal.moves:
-                    return proposal
+                    return proposal.violations
                 self._print(f"Plan {plan['id']}: {summary(proposal, 'move')}")
             else:
-                made = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')} made"
-                self._print(f"Plan {plan['id']} is {plan['status']}: {made}.")
+                done = f"{plan['movesMade']:,} of {pluralized(plan['moveCount'], 'move')} made"
+                self._print(f"Plan {plan['id']} is {plan['status']}: {done}.")
             idle = 0 if self._carry_out(plan, resume=resume) else idle + 1
             resume = False
             if idle == _PLANS:
                 message = f"{_PLANS} plans did not fit any more before they were begun: the mesh changes too fast."
                 raise Failure(Exit.REFUSED, message, ["To go on:", f"  {suggest_retry()}"])
-        return None
+        return ()
 
-    def report(self, left: Proposal | None) -> Exit:
+    def report(self, left: Sequence[Violation]) -> Exit:
         """What is left there and why. `left` is as of `vacate`."""
         nodes = self._nodes()
         if self._as_json:
-            violations = [] if left is None else left.violations
-            print_json({"nodes": nodes, "left": [_violation_document(one) for one in violations]})
-        elif left is not None and left.violations:
+            print_json({"nodes": nodes, "left": [_violation_document(one) for one in left]})
+        elif left:
             click.echo()
-            print_violations(left.violations, everything=False)
+            print_violations(left, everything=False)
             click.echo()
         holding = [node for node in nodes if _holds(node)]
         self._print(*(_left_on(node) for node in holding))
@@ -262,11 +267,12 @@ class _Evacuation:
                     return found
         return None
 
-    def _new_plan(self) -> Json:
+    def _plan(self) -> Json:
+        """The answer."""
         change = {name: value for name, value in self._change.items() if name != "force"}
         with waiting("Planning"):
             given = {"vacate": list(self._ids), "change": change}
-            return dict(committed(self._api.change("PlanRebalance", given, details=False))["plan"])
+            return self._api.change("PlanRebalance", given, details=False)
 
     def _carry_out(self, plan: Json, *, resume: bool) -> bool:
         """Wave after wave. Whether any was made; not all are where the plan has given way to the mesh, or to another

@@ -17,6 +17,7 @@ from graph.cli.lookups import require_owners
 from graph.cli.options import server_options
 from graph.cli.output import NOTHING, format_time, moved_percent, print_json, print_status, printable
 from graph.cli.shards.shared import other_changes, owner_change, shard_name
+from graph.cli.suggestions import suggest_retry
 from graph.client.address import Address
 from graph.client.cache_file import replace_file
 from graph.client.records import Json
@@ -66,12 +67,16 @@ def watch_shards(
             cursor = _once_there(server, namespace, cursor)
         yield from subscribe(server, "WatchShards", variables | {"after": cursor})
 
+    def suggest(cursor: str) -> str:
+        # What the file has comes before --after.
+        return suggest_retry() if cursor_file else suggest_retry(after=cursor)
+
     if owner and not allow_missing:
         with ApiClient(server) as api:
             require_owners(api, owner)
     signal.signal(signal.SIGTERM, _interrupt)
     with failing(), closing(follow(server, opened, start.cursor, time.sleep, print_status)) as batches:
-        watch = Watch(start, cursor_file, print_json if as_json else _print_line)
+        watch = Watch(start, cursor_file, print_json if as_json else _print_line, suggest)
         watch.run(batches, limit)
     return Exit.OK
 
@@ -111,10 +116,18 @@ class StoredCursor:
 class Watch:
     """Prints changes and stores the position: what was printed is behind it, whatever interrupts the command."""
 
-    def __init__(self, start: StoredCursor, file: Path | None, write: Callable[[Json], None]) -> None:
+    def __init__(
+        self,
+        start: StoredCursor,
+        file: Path | None,
+        write: Callable[[Json], None],
+        suggest: Callable[[str], str],
+    ) -> None:
+        """`suggest` makes the command that goes on from a cursor."""
         self._position = start
         self._file = file
         self._write = write
+        self._suggest = suggest
 
     def run(self, batches: Iterable[Json], limit: int | None) -> None:
         """Until Ctrl-C, or until so many changes have been printed."""
@@ -125,7 +138,8 @@ class Watch:
         finally:
             self._store()
         if self._position.cursor is not None:
-            print_status(f"Stopped after revision {self._position.revision}. To go on: --after {self._position.cursor}")
+            command = self._suggest(self._position.cursor)
+            print_status(f"Stopped after revision {self._position.revision}. To go on: {command}")
 
     def _follow(self, batches: Iterable[Json], limit: int | None) -> None:
         printed = 0

@@ -60,7 +60,7 @@ from persistence.postgres.tables.history import CHANGES
 # The member's name is part of the statement: as a parameter it would not match the indexed expression.
 PLAN_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'plan'"))
 
-_NODE_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'node'"))
+NODE_OF_CHANGE: Final = CHANGES.c.configuration.op("->>", return_type=Text())(literal_column("'node'"))
 
 
 def _of_one_namespace(name: str) -> ColumnElement[bool]:
@@ -138,7 +138,7 @@ class _Changes(PagedList[Change]):
         descending: bool,
     ) -> Candidates:
         columns = [CHANGES.c[name] for name in _COMPARED]
-        rows = select(*columns, PLAN_OF_CHANGE.label("plan"), _NODE_OF_CHANGE.label("node"))
+        rows = select(*columns, PLAN_OF_CHANGE.label("plan"), NODE_OF_CHANGE.label("node"))
         merged = self._merged(rows, used, lead, shape, limit, descending=descending)
         matches = conditions(_restrictions(merged.c, merged.c.plan, merged.c.node), tuple(rest))
         return Candidates(select(merged), (merged.c.id,), matches, limit)
@@ -256,7 +256,7 @@ def _list(columns: Sequence[Any], read: Callable[[Sequence[Any]], Sequence[Any]]
         CHANGES,
         CHANGES.c.id,
         read,
-        _restrictions(CHANGES.c, PLAN_OF_CHANGE, _NODE_OF_CHANGE),
+        _restrictions(CHANGES.c, PLAN_OF_CHANGE, NODE_OF_CHANGE),
         leads=("plan_id", "node_id", "change_ticket", "actor", "kinds", "namespace"),
         bounds=("up_to_id", "since", "until"),
     )

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import NodeFilter
-from persistence.model.records import Namespace, Node, NodeStatus
+from persistence.model.records import AsOf, Namespace, Node, NodeStatus
 from persistence.postgres.readers.keyset import each, fetch, one_of
 from persistence.postgres.readers.paged_list import PagedList
+from persistence.postgres.readers.past_configurations import namespaces_as_of, nodes_as_of
 from persistence.postgres.reads import Read
 from persistence.postgres.rows import NAMESPACE, NODE, NODE_UNCOUNTED, namespace_of, node_of
 from persistence.postgres.tables.current import NAMESPACE_HEADS, NAMESPACES, NODES
@@ -90,6 +91,9 @@ class PostgresNodes:
         where = where if where.statuses is not None else replace(where, statuses=_NOT_REMOVED)
         return await (_NODES if shards_counted else _UNCOUNTED).page(self._read, where, page)
 
+    async def page_as_of(self, where: NodeFilter, page: PageRequest[str], as_of: AsOf) -> Page[Node]:
+        return await nodes_as_of(self._read, where, page, as_of)
+
     async def statuses(self, node_ids: Sequence[str]) -> Mapping[str, NodeStatus]:
         rows = await fetch(self._read, _STATUSES, {"node_ids": list(node_ids)})
         return {node_id: NodeStatus(status) for node_id, status in rows}
@@ -126,6 +130,9 @@ class PostgresNamespaces:
 
     async def page(self, page: PageRequest[str]) -> Page[Namespace]:
         return await _NAMESPACES.page(self._read, None, page)
+
+    async def page_as_of(self, page: PageRequest[str], as_of: AsOf) -> Page[Namespace]:
+        return await namespaces_as_of(self._read, page, as_of)
 
     async def exists(self, name: str) -> bool:
         if name not in self._found and await self.get(name) is not None:

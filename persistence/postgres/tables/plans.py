@@ -12,7 +12,9 @@ from persistence.model.fields import ID_LENGTH
 from persistence.model.plans import PlanKind, PlanStatus
 from persistence.postgres.tables.columns import Base, Counter, Identifier, Timestamp, enum_check, quoted_list, table_of
 
-STORED_STATUSES: Final = tuple(status for status in PlanStatus if status is not PlanStatus.EXPIRED)
+_DERIVED: Final = (PlanStatus.EXPIRED, PlanStatus.NOTHING_TO_DO)
+
+STORED_STATUSES: Final = tuple(status for status in PlanStatus if status not in _DERIVED)
 
 
 class RebalancePlanDocumentRow(Base):
@@ -32,7 +34,8 @@ class RebalancePlanDocumentRow(Base):
 class RebalancePlanRow(Base):
     """A plan. A trigger refuses everything but what `planning/lifecycle.py` has, each by a change of its own.
 
-    That it is EXPIRED is nowhere written: it follows from `expires_at` and the time.
+    That it is EXPIRED is nowhere written: it follows from `expires_at` and the time; nor that it has NOTHING_TO_DO,
+    which follows from `move_count`.
     """
 
     __tablename__ = "rebalance_plans"

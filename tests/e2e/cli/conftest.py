@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from unittest import mock
 
 import pytest
 
 from graph.cli.errors import Exit
+from graph.cli.progress import StopFlag
 from persistence.commands.nodes import RegisterNode
 from persistence.model.outcomes import NodeChanged
 from tests.support import suggestions
-from tests.support.command_line import omnirelay
+from tests.support.command_line import Answer, omnirelay, started
 from tests.support.mesh import Mesh, because, new
 from tests.support.mesh_server import MeshServer
 
@@ -28,14 +32,31 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MeshServer]:
 
 def _run_what_was_suggested() -> None:
     """Each command that was printed to be typed next, verbatim. What was done since may stand in its way; but it is
-    neither wrong usage nor a defect. Those that wait or follow are only checked to be complete."""
-    for command in list(dict.fromkeys(suggestions.PRINTED)):
-        words = shlex.split(command)
-        waits = "--pause" in words or "watch" in words or ("evacuate" in words and "--no-wait" not in words)
-        if not waits:
-            answer = omnirelay(*words)
-            decided = answer.exit in (Exit.OK, Exit.NO, Exit.REFUSED, Exit.NOT_FOUND)
-            assert decided or answer.err.startswith("Refused: "), (command, answer)
+    neither wrong usage nor a defect. Where one would wait, Ctrl-C comes; one that follows is stopped once it does."""
+    printed = [shlex.split(command) for command in dict.fromkeys(suggestions.PRINTED)]
+    follow = [words for words in printed if "watch" in words]
+    for words in [*(words for words in printed if "watch" not in words), *follow[-1:]]:  # those differ in the cursor
+        answer = _followed(words) if "watch" in words else _interrupted(words)
+        decided = answer.exit in (Exit.OK, Exit.NO, Exit.REFUSED, Exit.NOT_FOUND, Exit.INTERRUPTED)
+        assert decided or answer.err.startswith("Refused: "), (words, answer)
+
+
+def _interrupted(words: Sequence[str]) -> Answer:
+    """Between two waves, or where it waits for what is in the way: `StopFlag` is what both wait with."""
+
+    def wait(flag: StopFlag, seconds: float) -> bool:
+        return seconds > 0 or flag.is_set()
+
+    with mock.patch.object(StopFlag, "wait", wait):
+        return omnirelay(*words)
+
+
+def _followed(words: Sequence[str]) -> Answer:
+    with started(*words) as watch:
+        with suppress(AssertionError):  # it may have ended before
+            watch.message_with("Watching")
+        watch.send(signal.SIGINT)
+        return watch.finish()
 
 
 @pytest.fixture

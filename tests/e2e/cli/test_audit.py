@@ -159,7 +159,7 @@ def test_who_reads_an_export_may_stop_reading(database: str) -> None:
 
 def test_a_check_of_a_namespace_that_does_not_exist_finds_nothing_in_order(database: str) -> None:
     answer = audit("check", database, "--namespace", "biling", "--json")
-    assert (answer.exit, answer.out) == (Exit.NOT_FOUND, "")
+    assert (answer.exit, answer.document["error"]["message"]) == (Exit.NOT_FOUND, "There is no namespace biling.")
     assert answer.err.startswith("There is no namespace biling.\n")
     assert audit("check", database, "--namespace", "billing").exit != Exit.NOT_FOUND
 

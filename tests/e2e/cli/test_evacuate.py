@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+from collections.abc import Sequence
 
 import pytest
 
 from graph.cli.errors import Exit
 from persistence.model.policy import NamespacePolicy
 from persistence.model.records import Change, ChangeKind
+from persistence.planning.snapshot import PlacementSnapshot
+from persistence.planning.what_if import DrainPreflight, preflight
+from strategies.registry import Registry
 from tests.support.command_line import Answer, omnirelay, started
 from tests.support.mesh import because, patch
 from tests.support.mesh_server import MeshServer
@@ -234,6 +238,31 @@ def test_several_at_once_or_a_zone() -> None:
     assert {node["status"] for node in last["nodes"]} == {"DRAINING"}
     assert ([node["shardCount"] for node in last["nodes"]], last["left"]) == ([0, 0], [])
     assert waves[-1]["plan"]["status"] == "APPLIED"
+
+
+@pytest.mark.usefixtures("placed")
+def test_what_is_in_the_way_of_many_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Sequence[str]] = []
+
+    def counted(snapshot: PlacementSnapshot, node_ids: Sequence[str], strategies: Registry) -> DrainPreflight:
+        looked_at.append(tuple(node_ids))
+        return preflight(snapshot, node_ids, strategies)
+
+    monkeypatch.setattr("persistence.service.rebalancer.preflight", counted)
+    assert evacuate("--zone", "eu/a", "--zone", "eu/b").exit == Exit.OK
+    assert looked_at == [("node-1", "node-2")]
+    assert (status("node-1"), status("node-2")) == ("DRAINING", "DRAINING")
+
+
+def test_a_namespace_that_cannot_be_placed_is_left_with_why(placed: MeshServer) -> None:
+    full = {"maxShardsPerNode": 1}
+    placed.run(placed.mesh.configure("orders", parameters=full, expected=1))
+    placed.run(placed.mesh.configure("search"))
+    answer = evacuate("node-1", "--accept-blockers")
+    assert answer.exit == Exit.NO, answer
+    assert "NO_PLACEMENT" in answer.out
+    document = evacuate("node-1", "--json").document
+    assert [one["namespace"] for one in document["left"]][:1] == ["orders"]
 
 
 @pytest.mark.usefixtures("placed")

@@ -127,6 +127,71 @@ def test_a_name_that_is_none_keeps_all_from_being_frozen(two: MeshServer) -> Non
     assert changes(two) == count
 
 
+def set_freeze(*options: object) -> Answer:
+    return mesh("policy", "set", "orders", *options, "--reason", "agreed")
+
+
+def recurring() -> list[tuple[str, str, str, str | None, str]]:
+    fields = ("schedule", "duration", "timeZone", "until", "reason")
+    found = policy("orders")["recurringFreezes"]
+    return [tuple(each[field] for field in fields) for each in found]
+
+
+WEEKEND = ("--freeze-every", "0 18 * * fri", "--freeze-for", "P2DT14H", "--freeze-zone", "Europe/Berlin")
+
+
+@pytest.mark.usefixtures("two")
+def test_a_freeze_that_comes_again_is_added_changed_and_taken_away_by_its_schedule() -> None:
+    assert set_freeze(*WEEKEND, "--freeze-reason", "weekend", "--window-moves", 9).exit == Exit.OK
+    assert recurring() == [("0 18 * * fri", "P2DT14H", "Europe/Berlin", None, "weekend")]
+    assert set_freeze(*WEEKEND, "--freeze-reason", "weekend").out.endswith("at version 2: nothing was changed.\n")
+    year, nightly = "2030-01-01T00:00:00Z", ("--freeze-every", "0 22 * * *", "--freeze-for", "PT8H")
+    assert set_freeze(*nightly, "--freeze-zone", "Etc/UTC", "--freeze-until", year).exit == Exit.OK
+    assert set_freeze("--freeze-every", "0  18 * * FRI", "--freeze-for", "P3D").exit == Exit.OK
+    assert recurring() == [
+        ("0 18 * * fri", "P3D", "Europe/Berlin", None, "weekend"),
+        ("0 22 * * *", "PT8H", "Etc/UTC", year, "agreed"),
+    ]
+    assert "nothing was changed" in set_freeze("--freeze-every", "0 22 * * *", "--freeze-until", year).out
+    assert set_freeze("--freeze-every", "0 22 * * *", "--no-freeze-until").exit == Exit.OK
+    assert set_freeze("--no-freeze-every", "0 18 * * fri").exit == Exit.OK
+    assert recurring() == [("0 22 * * *", "PT8H", "Etc/UTC", None, "agreed")]
+    assert policy("orders")["windowMoves"] == 9
+
+
+@pytest.mark.usefixtures("two")
+def test_a_schedule_that_several_zones_have_is_told_apart_by_the_zone() -> None:
+    set_freeze(*WEEKEND)
+    set_freeze(*WEEKEND[:5], "Asia/Tokyo")
+    answer = set_freeze(*WEEKEND[:2], "--freeze-for", "P3D")
+    assert (answer.exit, "of Europe/Berlin, Asia/Tokyo." in answer.err) == (Exit.INVALID, True)
+    set_freeze(*WEEKEND[:2], "--freeze-for", "P3D", "--freeze-zone", "Asia/Tokyo")
+    assert [(each[2], each[1]) for each in recurring()] == [("Europe/Berlin", "P2DT14H"), ("Asia/Tokyo", "P3D")]
+    set_freeze("--no-freeze-every", WEEKEND[1], *WEEKEND)
+    assert [each[2] for each in recurring()] == ["Europe/Berlin"]
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--freeze-for", "PT8H"], Exit.INVALID, "--freeze-every"),
+        (["--freeze-until", "2h"], Exit.INVALID, "--freeze-every"),
+        (["--freeze-every", "0 1 * * *", "--freeze-for", "PT8H"], Exit.INVALID, "--freeze-zone"),
+        (["--freeze-every", "0 1 * * *", "--freeze-until", "2h", "--no-freeze-until"], Exit.INVALID, "not both"),
+        (["--no-freeze-every", "0 1 * * *"], Exit.NOT_FOUND, "There is 0 18 * * fri for P2DT14H in Europe/Berlin"),
+        ([*WEEKEND[:4], "--freeze-zone", "Europe/Nowhere"], Exit.INVALID, "--freeze-zone"),
+        (["--freeze-every", "0 18 * * fri", "--freeze-for", "2 days"], Exit.INVALID, "--freeze-for"),
+    ],
+)
+def test_what_is_wrong_with_a_freeze_is_said_in_options(options: list[str], code: Exit, message: str) -> None:
+    set_freeze(*WEEKEND)
+    before = recurring()
+    answer = set_freeze(*options)
+    assert (answer.exit, message in answer.err) == (code, True), answer.err
+    assert recurring() == before
+
+
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize(
     ("arguments", "message"),

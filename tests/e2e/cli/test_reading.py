@@ -156,7 +156,8 @@ def test_history_is_newest_first_and_can_be_narrowed(orders: MeshServer) -> None
     assert revisions("--owner", "node-2") == ["4", "3"]
     assert revisions("--ticket", "CHG-7") == ["4"]
     assert revisions("--actor", "ops", "--limit", "2") == ["3", "2"]
-    assert revisions("--since", "1h", "orders", "s9") == []
+    answer = omnirelay("mesh", "shards", "history", "--json", "--since", "1h", "orders", "s9")
+    assert (answer.exit, answer.document["error"]["code"]) == (Exit.NOT_FOUND, "NOT_FOUND")
 
 
 def test_history_shows_what_changed_by_whom_and_why(orders: MeshServer) -> None:

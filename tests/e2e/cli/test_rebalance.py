@@ -185,7 +185,8 @@ def test_plans_are_listed_the_newest_first(placed: MeshServer, file: Path) -> No
     newer, again = plans()
     assert again == older
     assert plans("--limit", 1) == [newer]
-    assert plans("--namespace", "elsewhere") == []
+    elsewhere = omnirelay("mesh", "rebalance", "list", "--json", "--namespace", "elsewhere")
+    assert (elsewhere.exit, elsewhere.document["error"]["code"]) == (Exit.NOT_FOUND, "NOT_FOUND")
     apply(newer)
     assert (plans("--status", "applied"), plans("--status", "SUPERSEDED")) == ([newer], [older])
     row = omnirelay("mesh", "rebalance", "list").out.splitlines()[2].split()

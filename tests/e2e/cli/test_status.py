@@ -68,6 +68,17 @@ def test_freezes_and_open_plans_are_shown_and_need_no_attention() -> None:
     assert document["openPlans"]["newest"][0]["status"] == "PROPOSED"
 
 
+@pytest.mark.usefixtures("placed")
+def test_a_plan_that_found_nothing_to_do_is_not_open() -> None:
+    for node in ("node-2", "node-3"):
+        omnirelay("mesh", "nodes", "remove", node, "--expected-version", 1, "--reason", "not needed")
+    assert "Nothing to move" in omnirelay("mesh", "rebalance", "plan", "--reason", "balance").out
+    assert omnirelay("mesh", "status", "--json").document["openPlans"]["count"] == 0
+    (plan,) = omnirelay("mesh", "rebalance", "list", "--json").documents
+    assert plan["status"] == "NOTHING_TO_DO"
+    assert omnirelay("mesh", "rebalance", "list", "--status", "nothing_to_do", "-o", "name").out.split() == [plan["id"]]
+
+
 def test_a_freeze_that_comes_again_is_shown_while_it_lasts(placed: MeshServer) -> None:
     weekly = RecurringFreeze("0 0 * * *", "P1D", "Etc/UTC", "every day")
     later = RecurringFreeze("0 0 1 1 *", "PT1M", "Etc/UTC", "new year")

@@ -33,7 +33,9 @@ def test_a_change_is_a_line_and_ctrl_c_ends_quietly_with_the_cursor(orders: Mesh
         watch.send(signal.SIGINT)
         end = watch.finish()
     assert (end.exit, end.out) == (Exit.OK, "")
-    stopped = re.fullmatch(r"Stopped after revision ([34])\. To go on: --after (\S+)\n", end.err)
+    stopped = re.fullmatch(
+        r"Stopped after revision ([34])\. To go on: omnirelay mesh shards watch --after (\S+)\n", end.err
+    )
     assert stopped  # 3 if the signal came while the line of 4 was being written
     orders.run(move(orders.mesh, "s2", "node-9"))
     (line,) = omnirelay("mesh", "shards", "watch", "--json", "--after", stopped[2], "--limit", 1).documents

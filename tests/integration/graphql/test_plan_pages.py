@@ -141,3 +141,116 @@ async def test_how_much_of_a_window_is_used_and_when_it_is_free_again(api: Api, 
     use = (await api.field(query))["windowUse"]
     assert (use["used"], use["allowed"]) == (2, 2)
     assert datetime.fromisoformat(use["freeAt"]) == first + timedelta(seconds=600)
+
+
+WAVES: Final = """
+query($id: ID!, $maxMoves: Int, $first: Int) {
+  rebalancePlan(id: $id) { upcomingWaves(maxMoves: $maxMoves, first: $first) { firstMove moveCount namespaces } }
+}
+"""
+
+
+async def waves(api: Api, plan: Any, **given: Any) -> list[tuple[int, int]]:
+    found = await api.field(WAVES, id=plan["id"], **given)
+    return [(wave["firstMove"], wave["moveCount"]) for wave in found["upcomingWaves"]]
+
+
+async def by_choice(api: Api, mesh: Mesh, policy: NamespacePolicy) -> Any:
+    """A plan that gives a share of twelve shards of one node to two others."""
+    await registered(api, "node-a", "node-b", "node-c")
+    await mesh.create(*(new(f"s{number:02}", "node-a") for number in range(12)))
+    await mesh.configure(policy=policy, expected=1)
+    return await planned(api)
+
+
+async def test_the_waves_that_are_left_are_those_that_applying_makes(api: Api, mesh: Mesh) -> None:
+    plan = await by_choice(api, mesh, NamespacePolicy(move_budget_percent=20))
+    count = plan["moveCount"]
+    assert count > 6  # three of twelve shards in a wave
+    expected = [(at, min(3, count - at)) for at in range(0, count, 3)]
+    assert await waves(api, plan) == expected
+    assert await waves(api, plan, first=1) == expected[:1]
+    assert await waves(api, plan, maxMoves=2, first=2) == [(0, 2), (2, 2)]
+    made = 0
+    while upcoming := await waves(api, plan):
+        assert upcoming == expected[len(expected) - len(upcoming) :]
+        applied = await change(api, "ApplyPlan", planId=plan["id"], maxMoves=10_000)
+        assert applied["change"]["rebalance"]["moved"] == upcoming[0][1]
+        made += upcoming[0][1]
+    assert made == count
+    for wrong, field in (({"maxMoves": 0}, "maxMoves"), ({"first": 101}, "first")):
+        error = await api.error(WAVES, id=plan["id"], **wrong)
+        assert (error["code"], error["fields"][0]["field"]) == ("INVALID_ARGUMENT", field)
+    listed = await api.error("{ rebalancePlans { nodes { upcomingWaves { moveCount } } } }")
+    assert listed["fields"][0]["message"] == "must be at most 20 where upcomingWaves is selected, not 50"
+
+
+async def test_the_next_wave_has_what_is_left_of_the_window(api: Api, mesh: Mesh) -> None:
+    plan = await by_choice(api, mesh, NamespacePolicy(move_budget_percent=100, window_moves=4, window_seconds=600))
+    assert (await waves(api, plan))[:2] == [(0, 4), (4, 4)]
+    applied = await change(api, "ApplyPlan", planId=plan["id"], maxMoves=3)
+    assert applied["change"]["rebalance"]["moved"] == 3
+    assert (await waves(api, plan))[:2] == [(3, 1), (4, 4)]
+
+
+async def test_moves_that_no_policy_limits_are_one_wave(api: Api, mesh: Mesh) -> None:
+    plan = await rescued(api, mesh)
+    assert await api.field(WAVES, id=plan["id"]) == {
+        "upcomingWaves": [{"firstMove": 0, "moveCount": 5, "namespaces": [BILLING, SEARCH]}]
+    }
+    assert (await change(api, "RejectPlan", planId=plan["id"]))["__typename"] == "PlanChanged"
+    assert await waves(api, plan) == []
+
+
+async def test_each_move_names_the_change_that_made_it(api: Api, mesh: Mesh) -> None:
+    plan = await rescued(api, mesh)
+    query = """
+    query($id: ID!, $filter: MoveFilter, $last: Int) {
+      rebalancePlan(id: $id) {
+        proposal { moves(filter: $filter, last: $last) { nodes { shardId madeBy { id actor lastRevision } } } }
+      }
+    }
+    """
+
+    async def makers(**given: Any) -> list[Any]:
+        found = await api.field(query, id=plan["id"], **given)
+        return [move["madeBy"] and move["madeBy"]["id"] for move in found["proposal"]["moves"]["nodes"]]
+
+    assert await makers() == [None] * 5
+    ids = []
+    for size in (2, 1):
+        applied = await change(api, "ApplyPlan", planId=plan["id"], maxMoves=size)
+        ids.append(applied["change"]["id"])
+    assert await makers() == [ids[0], ids[0], ids[1], None, None]
+    assert await makers(last=3) == [ids[1], None, None]
+    assert await makers(filter={"namespace": SEARCH}) == [None]
+    found = await api.field(query, id=plan["id"])
+    assert found["proposal"]["moves"]["nodes"][2]["madeBy"]["actor"] == "alice"
+    preview = "{ simulateRebalance(input: {}) { moves { nodes { madeBy { id } } } } }"
+    assert {move["madeBy"] for move in (await api.field(preview))["moves"]["nodes"]} == {None}
+
+
+async def test_flows_have_what_both_ends_own_before_and_after(api: Api, mesh: Mesh) -> None:
+    plan = await rescued(api, mesh)
+    query = """
+    query($id: ID!) {
+      rebalancePlan(id: $id) {
+        proposal {
+          flows {
+            count
+            fromLoad { nodeId shardsBefore shardsAfter capacityBefore capacityAfter }
+            toLoad { nodeId shardsBefore shardsPeak shardsAfter }
+          }
+        }
+      }
+    }
+    """
+    flow = (await api.field(query, id=plan["id"]))["proposal"]["flows"][0]
+    assert flow["fromLoad"] == {
+        "nodeId": "gone",
+        "shardsBefore": 4,
+        "shardsAfter": 0,
+        "capacityBefore": 4,
+        "capacityAfter": 0,
+    }
+    assert flow["toLoad"] == {"nodeId": "node-a", "shardsBefore": 0, "shardsPeak": 5, "shardsAfter": 5}

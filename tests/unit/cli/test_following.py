@@ -29,6 +29,9 @@ def batch(*revisions: int, upto: int | None = None) -> Json:
     }
 
 
+AFTER = "--after {}".format
+
+
 class Stream:
     """A server: each request it answers with the next of its answers, and remembers the cursor."""
 
@@ -145,7 +148,7 @@ def test_a_change_whose_output_broke_is_shown_again(tmp_path: Path) -> None:
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        Watch(StoredCursor("c2", 2), file, broken).run([batch(3, 4)], None)
+        Watch(StoredCursor("c2", 2), file, broken, AFTER).run([batch(3, 4)], None)
     assert read_stored_cursor(file) == StoredCursor("c2", 3)
 
 
@@ -158,14 +161,15 @@ def test_ctrl_c_stores_the_position_and_prints_where_to_go_on(
         yield batch(3)
         raise KeyboardInterrupt
 
-    Watch(StoredCursor("c2", 2), file, lambda _: None).run(interrupted(), None)
+    Watch(StoredCursor("c2", 2), file, lambda _: None, AFTER).run(interrupted(), None)
     assert read_stored_cursor(file) == StoredCursor("c3", 3)
     assert capsys.readouterr().err.endswith("Stopped after revision 3. To go on: --after c3\n")
 
 
 def test_every_line_carries_the_cursor_to_resume_from() -> None:
     cursors: list[str | None] = []
-    Watch(StoredCursor("c2", 2), None, lambda diff: cursors.append(diff["cursor"])).run([batch(3, 4), batch(5)], None)
+    watch = Watch(StoredCursor("c2", 2), None, lambda diff: cursors.append(diff["cursor"]), AFTER)
+    watch.run([batch(3, 4), batch(5)], None)
     assert cursors == ["c2", "c4", "c5"]
 
 
@@ -201,5 +205,5 @@ def test_a_cursor_file_that_cannot_be_written_is_a_failure(tmp_path: Path) -> No
 def shown_by(start: StoredCursor, file: Path, batches: list[Json], limit: int | None) -> list[str]:
     revisions: list[str] = []
     show: Callable[[Json], None] = lambda diff: revisions.append(diff["revision"])  # noqa: E731 - typed
-    Watch(start, file, show).run(batches, limit)
+    Watch(start, file, show, AFTER).run(batches, limit)
     return revisions

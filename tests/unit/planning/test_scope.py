@@ -14,10 +14,10 @@ from persistence.errors import InvalidArgument
 from persistence.model.fields import Problems
 from persistence.model.outcomes import NotFound
 from persistence.model.records import MoveReason, NodeStatus
-from persistence.planning.planner import propose
+from persistence.planning.planner import PlacementImpossible, propose
 from persistence.planning.proposal import read_proposal
 from persistence.planning.scope import EVERYTHING, NOT_NARROWED, Narrowing, PlanScope, check_vacated
-from persistence.planning.snapshot import PlacementSnapshot
+from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
 from persistence.planning.what_if import SupposedNode, WhatIf, preflight, suppose, vacated
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, shards, snapshot
 
@@ -98,6 +98,33 @@ def test_a_pair_that_is_together_elsewhere_is_none_of_its_business() -> None:
     there = drained(snapshot(nodes("a", "b", "c"), placed), "a")
     plan = propose(there, STRATEGIES, scope=PlanScope(("a",)))
     assert ([move.shard_id for move in plan.moves], plan.violations) == (["s1"], ())
+
+
+@pytest.mark.parametrize("others", [{}, {"search": shards(3, "c")}], ids=["alone", "one of several"])
+def test_a_namespace_that_cannot_be_placed_and_need_not_be_is_nothing_to_do_alone_and_among_others(
+    others: Mapping[str, list[PlacedShard]],
+) -> None:
+    """Only what is on nodes that are down is to be moved, and none is."""
+    full = namespace(parameters={"maxShardsPerNode": 1})
+    there = snapshot(nodes("a", "b", "c"), {"billing": shards(9, "a"), **others}, full)
+    only = PlanScope((), (MoveReason.OWNER_DOWN, MoveReason.LEADER_DOWN))
+    plan = propose(there, STRATEGIES, scope=only)
+    assert (plan.moves, plan.violations) == ((), ())
+    down = replace(there, nodes=[replace(one, status=NodeStatus.DOWN) for one in there.nodes])
+    with pytest.raises(PlacementImpossible):
+        propose(down, STRATEGIES, scope=only)
+
+
+@pytest.mark.parametrize("others", [{}, {"search": shards(3, "c")}], ids=["alone", "one of several"])
+def test_a_namespace_that_cannot_be_placed_is_refused_alone_and_among_others(
+    others: Mapping[str, list[PlacedShard]],
+) -> None:
+    """The others have nothing on the nodes that the plan is narrowed to."""
+    full = namespace(parameters={"maxShardsPerNode": 1})
+    placed = {"billing": [shard("s1", "a"), shard("s2", "b"), shard("s3", "c")], **others}
+    there = drained(snapshot(nodes("a", "b", "c"), placed, full), "a")
+    with pytest.raises(PlacementImpossible, match="billing: 1 shards do not fit"):
+        propose(there, STRATEGIES, scope=PlanScope(("a",)))
 
 
 def test_only_some_reasons() -> None:

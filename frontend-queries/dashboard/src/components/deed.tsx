@@ -6,6 +6,7 @@ import type { ReactNode } from "react";
 
 import { viewer } from "../api/live.js";
 import { useValue } from "../lib/external.js";
+import { useMay } from "../lib/scopes.js";
 import { actor } from "../lib/settings.js";
 import { text } from "../text.js";
 import { Dialog } from "./dialog.js";
@@ -19,6 +20,7 @@ export interface DeedChange {
   changeTicket?: string;
   actor?: string;
   idempotencyKey: string;
+  force?: { reason: string };
 }
 
 export interface DeedProps {
@@ -31,6 +33,12 @@ export interface DeedProps {
   readonly reason?: string;
   readonly ticket?: string;
   readonly isReady?: boolean;
+  /** What is to be typed before it is done: the name of what is gone then. */
+  readonly confirms?: string;
+  /** The name to be typed where it is forced; none where it cannot be. */
+  readonly forces?: string;
+  /** Whether it is known that it must be forced. */
+  readonly isForced?: boolean;
   readonly children?: ReactNode;
   /** Returns the refusal, or null where it was done. */
   send(change: DeedChange): Promise<RefusalLike | null>;
@@ -44,17 +52,23 @@ type Outcome = { readonly type: "refused"; readonly described: Description; read
 
 export function DeedDialog(props: DeedProps) {
   const asking = useValue(viewer);
+  const may = useMay();
   const namesActor = asking !== null && !asking.authRequired;
   const [reason, setReason] = useState(props.reason ?? "");
   const [ticket, setTicket] = useState(props.ticket ?? "");
   const [named, setNamed] = useState(actor.get());
   const [isSending, setSending] = useState(false);
   const [outcome, setOutcome] = useState<Outcome | null>(null);
+  const [isForcing, setForcing] = useState(props.isForced === true);
+  const [forceReason, setForceReason] = useState("");
+  const [typed, setTyped] = useState("");
+  const wanted = isForcing ? (props.forces ?? props.confirms) : props.confirms;
+  const isConfirmed = wanted === undefined || typed.trim() === wanted;
   /** The same for the same request, so that asking again does it once; another after anything was changed. */
   const key = useRef({ of: "", value: "" });
 
   const send = async (): Promise<void> => {
-    const given = { reason: reason.trim(), ...(ticket.trim() ? { changeTicket: ticket.trim() } : {}), ...(namesActor ? { actor: named.trim() } : {}) };
+    const given = { reason: reason.trim(), ...(ticket.trim() ? { changeTicket: ticket.trim() } : {}), ...(namesActor ? { actor: named.trim() } : {}), ...(isForcing ? { force: { reason: forceReason.trim() } } : {}) };
     if (namesActor) actor.set(named.trim());
     const of = JSON.stringify([given, props.deed]);
     if (key.current.of !== of || outcome?.type === "refused") key.current = { of, value: randomKey() };
@@ -77,7 +91,7 @@ export function DeedDialog(props: DeedProps) {
         className="form"
         onSubmit={(event) => {
           event.preventDefault();
-          if (!isSending) void send();
+          if (!isSending && isConfirmed) void send();
         }}
       >
         {props.children}
@@ -98,7 +112,35 @@ export function DeedDialog(props: DeedProps) {
             </label>
           )}
         </div>
-        {outcome?.type === "refused" && <Refused described={outcome.described}>{outcome.refusal && props.after?.(outcome.refusal)}</Refused>}
+        {isForcing && (
+          <label className="field">
+            <span>{words.forceReason}</span>
+            <input className="input" required value={forceReason} maxLength={1024} onChange={(event) => setForceReason(event.target.value)} />
+            <small>{words.forceHint}</small>
+          </label>
+        )}
+        {wanted !== undefined && (
+          <label className="field">
+            <span className="wrap-anywhere">{words.confirm(wanted)}</span>
+            <input className="input" required autoComplete="off" spellCheck={false} value={typed} onChange={(event) => setTyped(event.target.value)} />
+          </label>
+        )}
+        {outcome?.type === "refused" && (
+          <Refused described={outcome.described}>
+            {outcome.refusal && props.after?.(outcome.refusal)}
+            {outcome.described.canForce && props.forces !== undefined && !isForcing && (
+              <>
+                {may("mesh.admin") ? (
+                  <button type="button" className="button danger" onClick={() => setForcing(true)}>
+                    {words.force}
+                  </button>
+                ) : (
+                  <p className="quiet">{words.mayNotForce}</p>
+                )}
+              </>
+            )}
+          </Refused>
+        )}
         {outcome?.type === "lost" && (
           <div className="refused" role="alert">
             <p>{words.lost}</p>
@@ -108,8 +150,8 @@ export function DeedDialog(props: DeedProps) {
           <button type="button" className="button" onClick={props.onClose}>
             {text.cancel}
           </button>
-          <button type="submit" className={`button ${props.isDangerous ? "danger" : "primary"}`} disabled={isSending || props.isReady === false}>
-            {isSending ? words.sending : outcome?.type === "lost" ? words.ask : props.deed}
+          <button type="submit" className={`button ${props.isDangerous || isForcing ? "danger" : "primary"}`} disabled={isSending || props.isReady === false || !isConfirmed}>
+            {isSending ? words.sending : outcome?.type === "lost" ? words.ask : isForcing ? words.forced(props.deed) : props.deed}
           </button>
         </footer>
       </form>

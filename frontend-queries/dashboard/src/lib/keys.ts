@@ -4,7 +4,7 @@ import { useEffect, useRef } from "react";
 import { shortcuts } from "./settings.js";
 
 /** `g m` is one after the other. Keys are those of KeyboardEvent.key; none with Ctrl, Alt or Meta. */
-export type Shortcuts = Readonly<Record<string, () => void>>;
+export type Shortcuts = Readonly<Record<string, (event: KeyboardEvent) => void>>;
 
 const PAUSE_MS = 1_500;
 
@@ -27,7 +27,7 @@ export function useShortcuts(given: Shortcuts): void {
       if (action === undefined) return;
       first = "";
       event.preventDefault();
-      action();
+      action(event);
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);

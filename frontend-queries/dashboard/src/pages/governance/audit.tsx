@@ -3,15 +3,15 @@ import { describeError, fromUnknown } from "@omnirelay/mesh-queries";
 import type { Description } from "@omnirelay/mesh-queries";
 import { ListChanges } from "@omnirelay/mesh-queries/trusted";
 import type { ListChangesQuery } from "@omnirelay/mesh-queries/trusted";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { Link } from "wouter";
 
-import { transport } from "../../api/client.js";
 import { Refused } from "../../components/deed.js";
 import { Instant } from "../../components/instant.js";
+import { Pager } from "../../components/pager.js";
 import { BASE } from "../../lib/base.js";
+import { usePages } from "../../lib/pages.js";
 import { useQueryState } from "../../lib/query.js";
-import { useRequest } from "../../lib/request.js";
 import { useMay } from "../../lib/scopes.js";
 import { token } from "../../lib/settings.js";
 import { text } from "../../text.js";
@@ -32,11 +32,9 @@ export function AuditLog({ head }: { head: Governed["head"] | null }) {
   const isForced = query.get("forced") === "yes";
   const filter = { ...basic, ...(search ? { search } : {}), ...(kind ? { kinds: [kind] } : {}), ...(isForced ? { forced: true } : {}) };
   const newest = head?.newestChange.nodes[0];
-  const { data, error } = useRequest(ListChanges, { filter: filter as never, first: PAGE }, newest?.id);
-  const first = data?.changes;
-  const [older, setOlder] = useState<{ rows: readonly Row[]; next: string | null }>({ rows: [], next: null });
-  useEffect(() => setOlder({ rows: [], next: first?.pageInfo.hasNextPage ? (first.pageInfo.endCursor ?? null) : null }), [first]);
-  const rows = [...(first?.nodes ?? []), ...older.rows];
+  const pages = usePages(ListChanges, { filter: filter as never }, PAGE, ({ changes }) => changes, newest?.id);
+  const { error } = pages;
+  const rows = pages.rows ?? [];
   const heads = words.auditColumns;
   return (
     <section aria-labelledby="audit">
@@ -86,7 +84,7 @@ export function AuditLog({ head }: { head: Governed["head"] | null }) {
         <Export filter={basic} />
       </div>
       {error && <Refused described={describeError(error, text.failed)} />}
-      {first && rows.length === 0 && <p className="blank">{Object.keys(filter).length > 0 ? text.empty.filtered : words.auditNone}</p>}
+      {pages.rows?.length === 0 && <p className="blank">{Object.keys(filter).length > 0 ? text.empty.filtered : words.auditNone}</p>}
       {rows.length > 0 && (
         <table className="table flow audit">
           <caption className="sr">{words.audit}</caption>
@@ -133,21 +131,7 @@ export function AuditLog({ head }: { head: Governed["head"] | null }) {
           </tbody>
         </table>
       )}
-      {older.next !== null && (
-        <p className="more">
-          <button
-            type="button"
-            className="button"
-            onClick={() =>
-              void transport.request(ListChanges, { filter: filter as never, first: PAGE, after: older.next }).then(({ changes: { nodes, pageInfo } }) =>
-                setOlder({ rows: [...older.rows, ...nodes], next: pageInfo.hasNextPage ? (pageInfo.endCursor ?? null) : null }),
-              )
-            }
-          >
-            {words.older}
-          </button>
-        </p>
-      )}
+      <Pager pages={pages} />
     </section>
   );
 }

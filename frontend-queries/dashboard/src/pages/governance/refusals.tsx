@@ -1,28 +1,22 @@
 /** What was refused, the newest first: who wanted what, which rule was in the way, and what would have helped. */
 import { describeError, describeRefusal } from "@omnirelay/mesh-queries";
 import { RefusedChanges } from "@omnirelay/mesh-queries/trusted";
-import type { RefusedChangesQuery } from "@omnirelay/mesh-queries/trusted";
-import { useEffect, useState } from "react";
 
-import { transport } from "../../api/client.js";
 import { Refused } from "../../components/deed.js";
 import { Instant } from "../../components/instant.js";
-import { useRequest } from "../../lib/request.js";
+import { Pager } from "../../components/pager.js";
+import { usePages } from "../../lib/pages.js";
 import { text } from "../../text.js";
 import { FilterFields, useFilter } from "./filters.js";
 
 const words = text.governance;
 const PAGE = 50;
 
-type Row = RefusedChangesQuery["refusals"]["nodes"][number];
-
 export function Refusals({ again }: { again: string }) {
   const filter = useFilter();
-  const { data, error } = useRequest(RefusedChanges, { filter: filter as never, first: PAGE }, again);
-  const first = data?.refusals;
-  const [older, setOlder] = useState<{ rows: readonly Row[]; next: string | null }>({ rows: [], next: null });
-  useEffect(() => setOlder({ rows: [], next: first?.pageInfo.hasNextPage ? (first.pageInfo.endCursor ?? null) : null }), [first]);
-  const rows = [...(first?.nodes ?? []), ...older.rows];
+  const pages = usePages(RefusedChanges, { filter: filter as never }, PAGE, ({ refusals }) => refusals, again);
+  const { error } = pages;
+  const rows = pages.rows ?? [];
   const heads = words.refusalColumns;
   return (
     <section aria-labelledby="refusals">
@@ -31,7 +25,7 @@ export function Refusals({ again }: { again: string }) {
       </h2>
       <FilterFields />
       {error && <Refused described={describeError(error, text.failed)} />}
-      {first && rows.length === 0 && <p className="blank">{Object.keys(filter).length > 0 ? text.empty.filtered : words.refusalsNone}</p>}
+      {pages.rows?.length === 0 && <p className="blank">{Object.keys(filter).length > 0 ? text.empty.filtered : words.refusalsNone}</p>}
       {rows.length > 0 && (
         <table className="table flow refusals">
           <caption className="sr">{words.refusals}</caption>
@@ -80,21 +74,7 @@ export function Refusals({ again }: { again: string }) {
           </tbody>
         </table>
       )}
-      {older.next !== null && (
-        <p className="more">
-          <button
-            type="button"
-            className="button"
-            onClick={() =>
-              void transport.request(RefusedChanges, { filter: filter as never, first: PAGE, after: older.next }).then(({ refusals: { nodes, pageInfo } }) =>
-                setOlder({ rows: [...older.rows, ...nodes], next: pageInfo.hasNextPage ? (pageInfo.endCursor ?? null) : null }),
-              )
-            }
-          >
-            {words.older}
-          </button>
-        </p>
-      )}
+      <Pager pages={pages} />
     </section>
   );
 }

@@ -13,6 +13,7 @@ import { Detail } from "./detail.js";
 import { Legend } from "./legend.js";
 import { MeshMap, nameOf, rowNamed } from "./map.js";
 import "./mesh.css";
+import { NodeActions } from "./node.js";
 import { MeshTable } from "./table.js";
 
 const words = text.mesh;
@@ -34,6 +35,7 @@ export default function MeshPage() {
   const totals = totalsOf(mesh, only);
   const onNode = (id: string): void => change({ node: id, sel: null });
   const onOpen = (row: number): void => navigate(shardPath(mesh.namespaceNames.list[mesh.namespace[row] as number] as string, mesh.ids[row] as string));
+  const chosenNode = mesh.nodes.get(node);
   const isEmpty = mesh.nodes.size === 0 && mesh.size === 0 && phase === "live";
   return (
     <div className={`mesh ${node ? "one" : ""} ${isTable ? "table" : ""}`}>
@@ -73,6 +75,7 @@ export default function MeshPage() {
             <span className="sr">{words.allNodes}</span>
           </button>
         )}
+        {chosenNode && <NodeActions key={node} node={chosenNode} onRemoved={() => onNode("")} />}
         <span className="grow" />
         <span className="quiet">{words.summary(totals.shards, mesh.nodes.size)}</span>
         <button type="button" className="button plain" title={words.tidyTitle} onClick={() => setTidied(tidied + 1)}>

@@ -8,7 +8,7 @@ export type CellState = "rest" | "leaving" | "lost" | "held";
 export const MOVED_MS = 10_000;
 
 /** Of a node's shards, by its status; a node that is not registered has lost them. */
-export function nodeState(node: MeshNode | undefined): CellState {
+export function nodeState(node: Pick<MeshNode, "status"> | undefined): CellState {
   switch (node?.status) {
     case undefined:
     case "DOWN":

@@ -1,6 +1,6 @@
 /** What can be done with a plan as it is, and only what the token may do. */
 import { describeError, describeRefusal, fromUnknown } from "@omnirelay/mesh-queries";
-import type { Description, RefusalLike } from "@omnirelay/mesh-queries";
+import type { Description, MeshError, RefusalLike } from "@omnirelay/mesh-queries";
 import { ApplyPlan, ApprovePlan, RejectPlan, RollbackChange, StopPlan } from "@omnirelay/mesh-queries/trusted";
 import { useEffect, useRef, useState } from "react";
 import { useLocation } from "wouter";
@@ -18,17 +18,19 @@ const words = text.plans;
 
 export interface PlanActionsProps {
   readonly plan: ReviewedPlan;
-  /** How many moves the next wave has. */
+  /** How many moves the next wave has; 0 while that is not known. */
   readonly next: number;
-  readonly isBlocked: boolean;
+  /** Why it is not known. */
+  readonly unread: MeshError | null;
+  readonly block: "none" | "forcible" | "blocked";
   readonly maxMoves: number | null;
   onActed(): void;
 }
 
-export function PlanActions({ plan, next, isBlocked, maxMoves, onActed }: PlanActionsProps) {
+export function PlanActions({ plan, next, unread, block, maxMoves, onActed }: PlanActionsProps) {
   const may = useMay();
   const asking = useValue(viewer);
-  const [open, setOpen] = useState<"approve" | "reject" | "apply" | "stop" | null>(null);
+  const [open, setOpen] = useState<"approve" | "reject" | "apply" | "force" | "stop" | null>(null);
   const [goesOn, setGoesOn] = useState(false);
   /** The change that waves are made with, one after another, while this page is open. */
   const [going, setGoing] = useState<DeedChange | null>(null);
@@ -53,6 +55,11 @@ export function PlanActions({ plan, next, isBlocked, maxMoves, onActed }: PlanAc
   useEffect(() => {
     if (going === null || wave.current === movesMade) return;
     if (left <= 0 || status === "STOPPED" || !isOpen) return setGoing(null);
+    if (next === 0) {
+      if (unread === null) return; // until it is known how many moves the wave has
+      setGoing(null);
+      return setEnded(describeError(unread, words.notApplied));
+    }
     wave.current = movesMade;
     apply({ ...going, idempotencyKey: `${going.idempotencyKey}-${movesMade}` }, false).then(
       (refusal) => {
@@ -68,7 +75,7 @@ export function PlanActions({ plan, next, isBlocked, maxMoves, onActed }: PlanAc
         onActed();
       },
     );
-  }, [going, movesMade, status]); // eslint-disable-line
+  }, [going, movesMade, status, next, unread]); // eslint-disable-line
 
   const isOwn = asking?.authRequired === true && asking.subject === created.actor;
   const canDecide = may("mesh.approve") && (status === "PROPOSED" || status === "APPROVED");
@@ -96,9 +103,14 @@ export function PlanActions({ plan, next, isBlocked, maxMoves, onActed }: PlanAc
           {words.stop}
         </button>
       )}
-      {may("mesh.operate") && isOpen && left > 0 && next > 0 && !isBlocked && going === null && (
+      {may("mesh.operate") && isOpen && left > 0 && next > 0 && block === "none" && going === null && (
         <button type="button" className="button primary" onClick={() => setOpen("apply")}>
           {status === "STOPPED" ? words.resumeWave(next) : words.applyWave(next)}
+        </button>
+      )}
+      {may("mesh.operate") && may("mesh.admin") && isOpen && left > 0 && next > 0 && block === "forcible" && going === null && (
+        <button type="button" className="button danger" onClick={() => setOpen("force")}>
+          {words.forceWave(next)}
         </button>
       )}
       {ended && (
@@ -153,8 +165,10 @@ export function PlanActions({ plan, next, isBlocked, maxMoves, onActed }: PlanAc
           <p>{words.stopHint}</p>
         </DeedDialog>
       )}
-      {open === "apply" && (
+      {(open === "apply" || open === "force") && (
         <DeedDialog
+          forces={id.slice(0, 8)}
+          isForced={open === "force"}
           title={words.applyTitle(id)}
           deed={status === "STOPPED" ? words.resumeWave(next) : words.applyWave(next)}
           verb={words.notApplied}
@@ -163,14 +177,18 @@ export function PlanActions({ plan, next, isBlocked, maxMoves, onActed }: PlanAc
             const refusal = await apply(change, status === "STOPPED");
             if (refusal === null && goesOn && next < left) {
               wave.current = movesMade;
-              setGoing(change);
+              const { force: _, ...others } = change; // each wave is forced for a reason of its own
+              setGoing(others);
             }
             return refusal;
           }}
           onDone={done}
           onClose={() => setOpen(null)}
         >
-          <p>{words.applyHint(next, left)}</p>
+          <p>
+            {words.applyHint(next, left)}
+            {open === "force" && ` ${words.forceHint}`}
+          </p>
           {next < left && (
             <label className="check">
               <input type="checkbox" checked={goesOn} onChange={(event) => setGoesOn(event.target.checked)} />

@@ -1,17 +1,16 @@
 /** Plans, the newest first: the open ones, or all. */
 import { describeError } from "@omnirelay/mesh-queries";
 import { ListRebalancePlans } from "@omnirelay/mesh-queries/trusted";
-import type { ListRebalancePlansQuery, PlanStatus } from "@omnirelay/mesh-queries/trusted";
-import { useEffect, useState } from "react";
+import type { PlanStatus } from "@omnirelay/mesh-queries/trusted";
 import { Link } from "wouter";
 
 import { changeLog, mesh } from "../../api/live.js";
-import { transport } from "../../api/client.js";
 import { Refused } from "../../components/deed.js";
 import { Instant } from "../../components/instant.js";
+import { Pager } from "../../components/pager.js";
 import { useStore } from "../../lib/external.js";
+import { usePages } from "../../lib/pages.js";
 import { useQueryState } from "../../lib/query.js";
-import { useRequest } from "../../lib/request.js";
 import { useMay } from "../../lib/scopes.js";
 import { amount } from "../../lib/time.js";
 import { text } from "../../text.js";
@@ -19,8 +18,6 @@ import { text } from "../../text.js";
 const words = text.plans;
 const PAGE = 50;
 const OPEN: PlanStatus[] = ["PROPOSED", "APPROVED", "APPLYING", "STOPPED"];
-
-type Plan = ListRebalancePlansQuery["rebalancePlans"]["nodes"][number];
 
 /** Another value where something was done with a plan, or with this one. */
 export function usePlanChanges(id?: string): string {
@@ -35,11 +32,9 @@ export function PlanList() {
   const namespace = query.get("ns") ?? "";
   const isAll = query.get("show") === "all";
   const filter = { ...(namespace ? { namespace } : {}), ...(isAll ? {} : { statuses: OPEN }) };
-  const { data, error } = useRequest(ListRebalancePlans, { filter, first: PAGE }, usePlanChanges());
-  const first = data?.rebalancePlans;
-  const [older, setOlder] = useState<{ plans: readonly Plan[]; next: string | null }>({ plans: [], next: null });
-  useEffect(() => setOlder({ plans: [], next: first?.pageInfo.hasNextPage ? (first.pageInfo.endCursor ?? null) : null }), [first]);
-  const plans = [...(first?.nodes ?? []), ...older.plans];
+  const pages = usePages(ListRebalancePlans, { filter }, PAGE, ({ rebalancePlans }) => rebalancePlans, usePlanChanges());
+  const { error } = pages;
+  const plans = pages.rows ?? [];
   const heads = words.columns;
   return (
     <>
@@ -72,7 +67,7 @@ export function PlanList() {
         </label>
       </div>
       {error && <Refused described={describeError(error, text.failed)} />}
-      {first && plans.length === 0 && (
+      {pages.rows?.length === 0 && (
         <div className="blank">
           <p>{isAll || namespace ? (namespace ? text.empty.filtered : words.none) : words.noneOpen}</p>
           {!isAll && (
@@ -127,21 +122,7 @@ export function PlanList() {
           </tbody>
         </table>
       )}
-      {older.next !== null && (
-        <p className="more">
-          <button
-            type="button"
-            className="button"
-            onClick={() =>
-              void transport.request(ListRebalancePlans, { filter, first: PAGE, after: older.next }).then(({ rebalancePlans: { nodes, pageInfo } }) =>
-                setOlder({ plans: [...older.plans, ...nodes], next: pageInfo.hasNextPage ? (pageInfo.endCursor ?? null) : null }),
-              )
-            }
-          >
-            {words.older}
-          </button>
-        </p>
-      )}
+      <Pager pages={pages} />
     </>
   );
 }
@@ -155,6 +136,7 @@ const MARKS: Readonly<Record<PlanStatus, string>> = {
   EXPIRED: "held",
   SUPERSEDED: "held",
   APPLIED: "",
+  NOTHING_TO_DO: "held",
 };
 
 export function PlanTag({ status }: { status: PlanStatus }) {

@@ -1,8 +1,8 @@
 /** A plan: whether it can be applied, what it moves, in which waves, and what was done with it. */
-import { describeError, describeRefusal } from "@omnirelay/mesh-queries";
-import type { RefusalLike } from "@omnirelay/mesh-queries";
-import { PlanMoves, PlanPreflight, PlanReview } from "@omnirelay/mesh-queries/trusted";
-import type { PlanPreflightQuery, PlanReviewQuery } from "@omnirelay/mesh-queries/trusted";
+import { describeError, describeRefusal, fromUnknown } from "@omnirelay/mesh-queries";
+import type { MeshError, RefusalLike } from "@omnirelay/mesh-queries";
+import { PlanMoves, PlanPreflight, PlanReview, PlanWaves } from "@omnirelay/mesh-queries/trusted";
+import type { PlanMovesQuery, PlanPreflightQuery, PlanReviewQuery, PlanWavesQuery } from "@omnirelay/mesh-queries/trusted";
 import { useEffect, useMemo, useState } from "react";
 import { Link } from "wouter";
 
@@ -21,8 +21,6 @@ import { text } from "../../text.js";
 import { PlanActions, RollBackWave } from "./actions.js";
 import { PlanTag, Progress, usePlanChanges } from "./list.js";
 import { Flows, Loads, Problems } from "./parts.js";
-import { wavesLeft } from "./waves.js";
-import type { Budget, PlannedMove } from "./waves.js";
 
 const words = text.plans;
 const ROW_PX = 36;
@@ -32,6 +30,7 @@ const WAVES_SHOWN = 12;
 const MOST_MOVES = 10_000;
 
 export type ReviewedPlan = NonNullable<PlanReviewQuery["rebalancePlan"]>;
+type PlannedMove = NonNullable<PlanMovesQuery["rebalancePlan"]>["proposal"]["moves"]["nodes"][number];
 
 const isOpen = ({ status }: ReviewedPlan): boolean => ["PROPOSED", "APPROVED", "APPLYING", "STOPPED"].includes(status);
 
@@ -42,25 +41,23 @@ export function PlanView({ id }: { id: string }) {
   const again = `${usePlanChanges(id)} ${acted}`;
   const { data, error } = useRequest(PlanReview, { id }, again);
   const plan = data?.rebalancePlan ?? null;
-  const moves = useMoves(plan?.id ?? null);
-  const limit = Math.min(MOST_MOVES, Math.max(0, Number(query.get("wave") ?? 0) || 0));
-  const budgets = useMemo(() => budgetsOf(plan), [plan, mesh.frameChanges]); // eslint-disable-line
-  const isRead = plan !== null && moves.length >= plan.moveCount;
-  const waves = useMemo(
-    () => (plan && isRead && isOpen(plan) ? wavesLeft(moves, plan.movesMade, budgets, limit || MOST_MOVES) : []),
-    [moves, isRead, plan, budgets, limit],
-  );
+  const { moves, error: unreadMoves } = useMoves(plan?.id ?? null);
+  const limit = Math.min(MOST_MOVES, Math.max(0, Math.trunc(Number(query.get("wave") ?? 0) || 0)));
+  // Read again where a policy of its namespaces is another.
+  const policies = plan?.namespaces.map((name) => mesh.namespaces.get(name)?.version).join() ?? "";
+  const upcoming = useRequest(PlanWaves, plan && isOpen(plan) ? { id, maxMoves: limit || null, first: WAVES_SHOWN } : null, `${again} ${policies} ${plan?.movesMade}`);
+  const cut = upcoming.data?.rebalancePlan;
+  /** Null before they are known, as after each wave. */
+  const waves = plan && cut && cut.movesMade === plan.movesMade ? cut.upcomingWaves : null;
   const made = useMemo(() => (plan ? madeWaves(plan) : []), [plan]);
 
   const left = plan === null ? 0 : plan.moveCount - plan.movesMade;
-  const next = waves[0] ?? 0;
+  const next = waves?.[0]?.moveCount ?? 0;
   // What the button says; null, all at once, where that keeps to every budget.
   const maxMoves = next < left ? Math.max(1, next) : null;
-  // Read again where a policy of its namespaces is another.
-  const policies = plan?.namespaces.map((name) => mesh.namespaces.get(name)?.version).join() ?? "";
   const preflight = useRequest(
     PlanPreflight,
-    plan && isRead && isOpen(plan)
+    plan && waves && isOpen(plan)
       ? { id, maxMoves, changeTicket: plan.created.changeTicket, resume: plan.status === "STOPPED" }
       : null,
     `${again} ${policies}`,
@@ -83,8 +80,17 @@ export function PlanView({ id }: { id: string }) {
       <div className="head">
         <h1 title={plan.id}>{words.title(plan.id)}</h1>
         <PlanTag status={plan.status} />
-        <PlanActions plan={plan} next={next} isBlocked={isBlocked(preflight)} maxMoves={maxMoves} onActed={() => setActed((before) => before + 1)} />
+        <PlanActions
+          plan={plan}
+          next={next}
+          unread={upcoming.error}
+          block={blockOf(preflight)}
+          maxMoves={maxMoves}
+          onActed={() => setActed((before) => before + 1)}
+        />
       </div>
+      {upcoming.error && <Refused described={describeError(upcoming.error, text.failed)} />}
+      {unreadMoves && <Refused described={describeError(unreadMoves, text.failed)} />}
       <Summary plan={plan} />
       <Verdict plan={plan} next={next} maxMoves={maxMoves} preflight={preflight} />
       <div className="review plan">
@@ -95,12 +101,12 @@ export function PlanView({ id }: { id: string }) {
             to={query.get("to") ?? ""}
             onChoose={(from, to) => change({ from, to })}
           />
-          <Moves plan={plan} moves={moves} />
+          <Moves plan={plan} moves={moves} made={made} />
           <Problems title={words.leftAsIs} violations={plan.proposal.violations} />
           <Conflicts plan={plan} />
         </div>
         <div>
-          <Waves plan={plan} made={made} waves={waves} limit={limit} onLimit={(value) => change({ wave: value })} />
+          <Waves plan={plan} made={made} waves={waves ?? []} limit={limit} onLimit={(value) => change({ wave: value })} />
           <Loads loads={plan.proposal.loads} />
           <History plan={plan} />
         </div>
@@ -110,8 +116,9 @@ export function PlanView({ id }: { id: string }) {
 }
 
 /** All moves, page by page; their content never changes. */
-function useMoves(id: string | null): readonly PlannedMove[] {
+function useMoves(id: string | null): { moves: readonly PlannedMove[]; error: MeshError | null } {
   const [moves, setMoves] = useState<readonly PlannedMove[]>([]);
+  const [error, setError] = useState<MeshError | null>(null);
   useEffect(() => {
     if (id === null) return;
     const controller = new AbortController();
@@ -125,25 +132,16 @@ function useMoves(id: string | null): readonly PlannedMove[] {
         if (!page.pageInfo.hasNextPage) return;
         after = page.pageInfo.endCursor ?? null;
       }
-    })().catch(() => undefined);
+    })().catch((cause: unknown) => {
+      if (!controller.signal.aborted) setError(fromUnknown(cause));
+    });
     return () => controller.abort();
   }, [id]);
-  return moves;
+  return { moves, error };
 }
 
 const read = async (id: string, after: string | null, signal: AbortSignal) =>
   (await transport.request(PlanMoves, { id, first: MOVES_A_PAGE, after }, signal)).rebalancePlan?.proposal.moves;
-
-function budgetsOf(plan: ReviewedPlan | null): Map<string, Budget> {
-  const budgets = new Map<string, Budget>();
-  for (const { name, shardCount } of plan?.proposal.namespaces ?? []) {
-    const found = mesh.namespaces.get(name);
-    if (found === undefined) continue;
-    const { moveBudgetPercent: percent, involuntaryMovesLimited: isInvoluntaryLimited } = found.policy;
-    budgets.set(name, { percent, isInvoluntaryLimited, shardCount: found.shardCount || shardCount });
-  }
-  return budgets;
-}
 
 export interface MadeWave {
   readonly id: string;
@@ -192,11 +190,13 @@ function Summary({ plan }: { plan: ReviewedPlan }) {
 
 type Preflight = Answer<PlanPreflightQuery>;
 
-/** Whether it cannot be applied now, under whichever ticket. */
-function isBlocked({ data }: Preflight): boolean {
+/** Whether it cannot be applied now, under whichever ticket; and whether it can if it is forced. Unknown is blocked. */
+function blockOf({ data, error }: Preflight): "none" | "forcible" | "blocked" {
   const refusal = data?.planPreflight;
-  if (!refusal) return false;
-  return refusal.__typename !== "PolicyViolation" || refusal.violations.some(({ rule }) => rule !== "TICKET_REQUIRED" && rule !== "TICKET_PATTERN");
+  if (!refusal) return data === null && error === null ? "blocked" : "none";
+  const isAboutTicket = refusal.__typename === "PolicyViolation" && refusal.violations.every(({ rule }) => rule === "TICKET_REQUIRED" || rule === "TICKET_PATTERN");
+  if (isAboutTicket) return "none";
+  return describeRefusal(refusal as RefusalLike).canForce ? "forcible" : "blocked";
 }
 
 /** What keeps it from being applied now, before anything is pressed. */
@@ -239,9 +239,12 @@ function Verdict({ plan, next, maxMoves, preflight }: { plan: ReviewedPlan; next
   );
 }
 
-function Waves(props: { plan: ReviewedPlan; made: readonly MadeWave[]; waves: readonly number[]; limit: number; onLimit(value: string): void }) {
+type UpcomingWave = NonNullable<PlanWavesQuery["rebalancePlan"]>["upcomingWaves"][number];
+
+function Waves(props: { plan: ReviewedPlan; made: readonly MadeWave[]; waves: readonly UpcomingWave[]; limit: number; onLimit(value: string): void }) {
   const { plan, made, waves, limit, onLimit } = props;
-  const shown = waves.slice(0, WAVES_SHOWN);
+  const last = waves.at(-1);
+  const later = last ? plan.moveCount - last.firstMove - last.moveCount : 0;
   return (
     <section aria-labelledby="waves">
       <div className="section-head">
@@ -259,15 +262,15 @@ function Waves(props: { plan: ReviewedPlan; made: readonly MadeWave[]; waves: re
             <RollBackWave change={wave.id} moved={wave.moved} />
           </li>
         ))}
-        {shown.map((length, index) => (
-          <li key={`left ${index}`}>
+        {waves.map(({ firstMove, moveCount }, index) => (
+          <li key={`left ${firstMove}`}>
             <span>{words.wave(made.length + index + 1)}</span>
-            <span className="right">{count(length)}</span>
+            <span className="right">{count(moveCount)}</span>
             <span className={index === 0 ? "strong" : "quiet"}>{index === 0 ? words.waveNext : words.waveWaits(made.length + index)}</span>
           </li>
         ))}
       </ol>
-      {waves.length > shown.length && <p className="quiet">{words.moreWaves(waves.length - shown.length)}</p>}
+      {later > 0 && <p className="quiet">{words.moreWaves(later)}</p>}
       {isOpen(plan) && (
         <label className="wave-limit">
           <span>{words.waveLimit}</span>
@@ -279,12 +282,12 @@ function Waves(props: { plan: ReviewedPlan; made: readonly MadeWave[]; waves: re
   );
 }
 
-function Moves({ plan, moves }: { plan: ReviewedPlan; moves: readonly PlannedMove[] }) {
+function Moves({ plan, moves, made }: { plan: ReviewedPlan; moves: readonly PlannedMove[]; made: readonly MadeWave[] }) {
   const [query, change] = useQueryState();
   const [from, to, namespace] = [query.get("from") ?? "", query.get("to") ?? "", query.get("ns") ?? ""];
   const shown = useMemo(
     () =>
-      moves.filter(
+      moves.map((move, number) => ({ ...move, number })).filter(
         (move) => (!from || move.fromNodeId === from) && (!to || move.toNodeId === to) && (!namespace || move.namespace === namespace),
       ),
     [moves, from, to, namespace],
@@ -333,7 +336,8 @@ function Moves({ plan, moves }: { plan: ReviewedPlan; moves: readonly PlannedMov
             role="region"
             keyOf={(index) => `${shown[index]?.namespace}/${shown[index]?.shardId}`}
             row={(index) => {
-              const move = shown[index] as PlannedMove;
+              const move = shown[index] as PlannedMove & { number: number };
+              const wave = move.number < plan.movesMade ? waveOf(made, move.number) : 0;
               const isLeader = move.fromNodeId === move.toNodeId;
               return (
                 <div className="move-row">
@@ -344,6 +348,7 @@ function Moves({ plan, moves }: { plan: ReviewedPlan; moves: readonly PlannedMov
                   <span className="cut">{move.fromNodeId}</span>
                   <span className="cut">{isLeader ? words.stays : move.toNodeId}</span>
                   <span className="cut quiet">
+                    {wave > 0 && <strong>{`${words.madeIn(wave)} `}</strong>}
                     {text.shard.moveReason(move.reason)}
                     {move.leader && `, ${words.leader(move.leader.fromNodeId ?? text.none, move.leader.toNodeId ?? text.none)}`}
                   </span>
@@ -355,6 +360,12 @@ function Moves({ plan, moves }: { plan: ReviewedPlan; moves: readonly PlannedMov
       </div>
     </section>
   );
+}
+
+/** Which of the waves that were made has a move, from 1; 0 where that is not known. */
+function waveOf(made: readonly MadeWave[], move: number): number {
+  let before = 0;
+  return made.findIndex(({ moved }) => move < (before += moved)) + 1;
 }
 
 function Conflicts({ plan }: { plan: ReviewedPlan }) {

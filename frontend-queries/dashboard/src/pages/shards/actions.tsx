@@ -1,6 +1,6 @@
 /** What can be done with a shard: only what the token may do is offered. */
 import type { RefusalLike } from "@omnirelay/mesh-queries";
-import { RollbackChange, UpdateShard } from "@omnirelay/mesh-queries/trusted";
+import { DeleteShards, RollbackChange, UpdateShard } from "@omnirelay/mesh-queries/trusted";
 import { useState } from "react";
 import { useLocation } from "wouter";
 
@@ -17,7 +17,7 @@ const words = text.shard;
 export function ShardActions({ shard }: { shard: ReviewedShard }) {
   const may = useMay();
   const [, navigate] = useLocation();
-  const [open, setOpen] = useState<"move" | "pin" | "rollback" | null>(null);
+  const [open, setOpen] = useState<"move" | "pin" | "rollback" | "remove" | null>(null);
   const [target, setTarget] = useState("");
   const [version, setVersion] = useState(shard.version);
   const close = (): void => setOpen(null);
@@ -63,9 +63,33 @@ export function ShardActions({ shard }: { shard: ReviewedShard }) {
           {words.rollback}
         </button>
       )}
+      <button type="button" className="button danger" onClick={start("remove")}>
+        {words.remove}
+      </button>
+      {open === "remove" && (
+        <DeedDialog
+          title={words.removeTitle(name)}
+          deed={words.removeTitle(name)}
+          verb={words.notRemoved}
+          isDangerous
+          confirms={name}
+          forces={name}
+          send={async (change) => {
+            const input = { shards: [{ namespace, shardId, expectedVersion: version }], change };
+            const { deleteShards } = await transport.request(DeleteShards, { input });
+            return deleteShards.__typename === "ShardsChanged" ? null : deleteShards;
+          }}
+          onDone={close}
+          onClose={close}
+          after={after}
+        >
+          <p>{words.removeHint(shard.ownerNodeId)}</p>
+        </DeedDialog>
+      )}
       {open === "move" && (
         <DeedDialog
           title={words.moveTitle(name)}
+          forces={name}
           deed={target ? words.moveDeed(target) : words.move}
           verb={words.notMoved}
           isReady={target !== ""}
@@ -92,6 +116,7 @@ export function ShardActions({ shard }: { shard: ReviewedShard }) {
           title={shard.pinned ? words.unpinTitle(name) : words.pinTitle(name)}
           deed={shard.pinned ? words.unpinDeed : words.pinDeed(shard.ownerNodeId)}
           verb={words.notPinned}
+          forces={name}
           send={(change) => update({ pin: shard.pinned ? null : { reason: change.reason } }, change)}
           onDone={close}
           onClose={close}

@@ -1,12 +1,14 @@
 /** What was done to a shard, the newest first: each change opens to the shard before and after. Idle time is shown as such. */
+import { describeError } from "@omnirelay/mesh-queries";
 import { ShardHistory } from "@omnirelay/mesh-queries/trusted";
 import type { ShardHistoryQuery } from "@omnirelay/mesh-queries/trusted";
-import { useEffect, useState } from "react";
+import { useState } from "react";
 import { Link } from "wouter";
 
-import { transport } from "../../api/client.js";
+import { Refused } from "../../components/deed.js";
 import { Instant } from "../../components/instant.js";
-import { useRequest } from "../../lib/request.js";
+import { Pager } from "../../components/pager.js";
+import { usePages } from "../../lib/pages.js";
 import { amount, durationOf } from "../../lib/time.js";
 import { text } from "../../text.js";
 
@@ -18,26 +20,16 @@ type Row = ShardHistoryQuery["shardHistory"]["nodes"][number];
 
 export function Timeline(props: { namespace: string; shardId: string; again: unknown; at: string; onAt(revision: string | null): void }) {
   const { namespace, shardId, again, at, onAt } = props;
-  const { data } = useRequest(ShardHistory, { filter: { namespace, shardId }, first: PAGE }, again);
-  const [older, setOlder] = useState<{ rows: Row[]; next: string | null }>({ rows: [], next: null });
-  const first = data?.shardHistory;
-  useEffect(() => setOlder({ rows: [], next: first?.pageInfo.hasNextPage ? (first.pageInfo.endCursor ?? null) : null }), [first]);
+  const pages = usePages(ShardHistory, { filter: { namespace, shardId } }, PAGE, ({ shardHistory }) => shardHistory, again);
   const [opened, setOpened] = useState<string | null>(null);
-  const rows = [...(first?.nodes ?? []), ...older.rows];
+  const rows = pages.rows ?? [];
   const open = opened ?? rows[0]?.revision;
-
-  const readOlder = async (): Promise<void> => {
-    const { shardHistory } = await transport.request(ShardHistory, { filter: { namespace, shardId }, first: PAGE, after: older.next });
-    setOlder({
-      rows: [...older.rows, ...shardHistory.nodes],
-      next: shardHistory.pageInfo.hasNextPage ? (shardHistory.pageInfo.endCursor ?? null) : null,
-    });
-  };
 
   return (
     <section aria-labelledby="timeline">
       <h2 id="timeline">{words.timeline}</h2>
-      {first && rows.length === 0 && <p className="quiet">{words.timelineEmpty}</p>}
+      {pages.error && <Refused described={describeError(pages.error, text.failed)} />}
+      {pages.rows?.length === 0 && <p className="quiet">{words.timelineEmpty}</p>}
       <ol className="timeline">
         {rows.map((row, index) => {
           const newer = rows[index - 1];
@@ -80,13 +72,8 @@ export function Timeline(props: { namespace: string; shardId: string; again: unk
           );
         })}
       </ol>
-      {older.next !== null ? (
-        <button type="button" className="button" onClick={() => void readOlder()}>
-          {words.older}
-        </button>
-      ) : (
-        rows.length > 0 && <p className="quiet timeline-end">{words.oldest}</p>
-      )}
+      {!pages.hasOlder && rows.length > 0 && <p className="quiet timeline-end">{words.oldest}</p>}
+      <Pager pages={pages} />
     </section>
   );
 }

@@ -1,8 +1,8 @@
 /** The difference between two moments, and the mesh as it was, which is the mesh as it is and the difference to it. */
 import { fromUnknown } from "@omnirelay/mesh-queries";
 import type { MeshError } from "@omnirelay/mesh-queries";
-import { DiffShards } from "@omnirelay/mesh-queries/trusted";
-import type { DiffShardsQuery } from "@omnirelay/mesh-queries/trusted";
+import { DiffOwners } from "@omnirelay/mesh-queries/trusted";
+import type { DiffOwnersQuery } from "@omnirelay/mesh-queries/trusted";
 import { useEffect, useState } from "react";
 
 import { mesh } from "../../api/live.js";
@@ -10,7 +10,7 @@ import { transport } from "../../api/client.js";
 import { NONE } from "../../store/mesh.js";
 import type { Moment } from "./moments.js";
 
-export type Difference = DiffShardsQuery["shardDiff"]["nodes"][number];
+export type Difference = DiffOwnersQuery["shardDiff"]["nodes"][number];
 
 export interface Differences {
   readonly all: readonly Difference[];
@@ -39,7 +39,7 @@ export function useDifferences(from: Moment | null, to: Moment | null, namespace
     const all: Difference[] = [];
     void (async () => {
       for (let after: string | null = null; ; ) {
-        const { shardDiff }: DiffShardsQuery = await transport.request(DiffShards, { ...bounds, first: PAGE, after }, controller.signal);
+        const { shardDiff }: DiffOwnersQuery = await transport.request(DiffOwners, { ...bounds, first: PAGE, after }, controller.signal);
         if (controller.signal.aborted) return;
         all.push(...shardDiff.nodes);
         const isCut = shardDiff.pageInfo.hasNextPage && all.length >= MOST;

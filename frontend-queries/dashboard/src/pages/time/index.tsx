@@ -1,6 +1,6 @@
 /** The mesh at a moment of the past, and what differs between two. */
 import { describeError } from "@omnirelay/mesh-queries";
-import { ChangesAround, DiffShards, MeshActivity } from "@omnirelay/mesh-queries/trusted";
+import { DiffOwners, MeshActivity } from "@omnirelay/mesh-queries/trusted";
 import { useMemo, useState } from "react";
 import { Link } from "wouter";
 
@@ -19,8 +19,12 @@ import { text } from "../../text.js";
 import type { Difference } from "./diff.js";
 import { asItWas, snapshotOf, useDifferences } from "./diff.js";
 import { MapAsAt } from "./map.js";
-import { justAfter, momentFrom } from "./moments.js";
+import { momentFrom } from "./moments.js";
 import type { Moment } from "./moments.js";
+import { useNodesAsOf } from "./nodes.js";
+import type { SteppedChange } from "./neighbours.js";
+import { useNeighbours, useSteps } from "./steps.js";
+import type { Step } from "./steps.js";
 import "../../components/review.css";
 import "./time.css";
 
@@ -57,24 +61,31 @@ function TimeLine({ since }: { since: string }) {
   const activity = useRequest(MeshActivity, { from: iso(from), to: iso(range.to), buckets: PARTS });
   const parts = activity.data?.activity ?? [];
 
+  /** The change that a step led to: what made that revision, and when. */
+  const [stepped, setStepped] = useState<SteppedChange | null>(null);
+  const reached = a.type === "revision" && stepped?.lastRevision === a.revision ? stepped : null;
   const made = useRequest(
-    DiffShards,
-    a.type === "revision" && Number(a.revision) > 0 ? ({ from: String(Number(a.revision) - 1), to: a.revision, first: 1 } as never) : null,
-  ).data?.shardDiff.nodes[0]?.change;
-  const aTime = a.type === "time" ? a.time : (made?.committedAt ?? null);
-  const after = aTime === null ? null : justAfter(aTime);
-  const around = useRequest(ChangesAround, after === null ? null : { until: after, since: after, ...(namespace ? { namespace } : {}) }).data;
-  const [latest, before] = around?.before.nodes ?? [];
-  const next = around?.after.nodes[0];
+    DiffOwners,
+    a.type === "revision" && Number(a.revision) > 0 && reached === null ? ({ from: String(Number(a.revision) - 1), to: a.revision, first: 1 } as never) : null,
+  );
+  const aTime = a.type === "time" ? a.time : ((reached ?? made.data?.shardDiff.nodes[0]?.change)?.committedAt ?? null);
+  const registered = useNodesAsOf(view === "map" ? a : null);
+  /** Before everything there is nothing but a next one. */
+  const isZero = a.type === "revision" && Number(a.revision) === 0;
+  const { neighbours, error: unread } = useNeighbours(a, isZero ? iso(Date.parse(since) - 1) : aTime, namespace);
+  const isUnknown = isZero || made.error !== null || unread !== null || (made.data !== null && aTime === null);
 
   const held = useMemo(() => (isListed ? snapshotOf(namespace, connection.get().revision) : null), [isListed, namespace, query.get("at"), query.get("vs"), range]);
   const now: Moment | null = held && { type: "revision", revision: String(held.revision) as never };
   const differences = useDifferences(held && a, b ?? now, namespace);
   const toNow = useDifferences(b ? held && a : null, now, namespace);
-  const error = differences.error ?? toNow.error;
+  const error = differences.error ?? toNow.error ?? made.error ?? unread ?? registered.error;
   const past = b ? toNow : differences;
+  /** Then there is no map: where the other shards were is not known. */
+  const isCut = past.isCut || differences.isCut;
+  const isCompared = differences.isComplete && past.isComplete;
   const nodes = useMemo(
-    () => (held && past.isComplete && differences.isComplete ? asItWas(held, past.all, differences.all) : null),
+    () => (held && past.isComplete && differences.isComplete && !isCut ? asItWas(held, past.all, differences.all) : null),
     [held, past, differences],
   );
 
@@ -87,13 +98,24 @@ function TimeLine({ since }: { since: string }) {
   const clamp = (value: number): number => Math.min(PARTS, Math.max(0, value));
   const [atA, atB] = [clamp(positionOf(a)), clamp(positionOf(b))];
   const goTo = (position: number): string => iso(Math.max(Date.parse(since) + 1, from + position * step));
-  const move = (target: { lastRevision: string | null } | undefined) => () => {
-    if (target?.lastRevision) change({ at: target.lastRevision });
+  const towards = (step: Step): SteppedChange | null | undefined => (step === "next" ? neighbours?.next : neighbours?.before) ?? (neighbours || isUnknown ? null : undefined);
+  const targetOf = (step: Step): string | null | undefined => {
+    if (step === "next" || step === "previous") {
+      const target = towards(step);
+      return target ? target.lastRevision : target;
+    }
+    if (aTime === null) return isUnknown ? null : undefined;
+    return iso(Math.min(range.to, Math.max(Date.parse(since) + 1, Date.parse(aTime) + (step === "dayAfter" ? DAY_MS : -DAY_MS))));
   };
-  const byDay = (days: number) => () => {
-    if (aTime !== null) change({ at: iso(Math.min(range.to, Math.max(Date.parse(since) + 1, Date.parse(aTime) + days * DAY_MS))) });
-  };
-  useShortcuts({ "[": move(before), "]": move(next), "{": byDay(-1), "}": byDay(1) });
+  const steps = useSteps(query.get("at") ?? "", targetOf, (target) => {
+    setStepped([neighbours?.next, neighbours?.before].find((each) => each?.lastRevision === target) ?? null);
+    change({ at: target });
+  });
+  const press = (step: Step) => (event: KeyboardEvent) => steps.press(step, event.repeat);
+  useShortcuts({ "[": press("previous"), "]": press("next"), "{": press("dayBefore"), "}": press("dayAfter") });
+  /** Whether it is known that there is none: a press before that waits. */
+  const isLast = (step: Step): boolean => !steps.isWaiting && towards(step) === null;
+  const latest = neighbours?.latest;
   const most = Math.max(1, ...parts.map(({ shardChanges }) => shardChanges));
   const label = (moment: Moment): string =>
     moment.type === "time" ? instantOf(moment.time, zone) : `${text.connection.revision(moment.revision)}${aTime && moment === a ? `, ${instantOf(aTime, zone)}` : ""}`;
@@ -139,11 +161,11 @@ function TimeLine({ since }: { since: string }) {
 
       <div className="moments">
         <MomentField key={`a ${query.get("at")}`} name={words.a} label={words.aLabel} shown={label(a)} onGo={(written) => change({ at: written })} />
-        <div className="steps">
-          <button type="button" className="button" title={words.previousTitle} disabled={!before} onClick={move(before)}>
+        <div className="steps" aria-busy={steps.isWaiting}>
+          <button type="button" className="button" title={words.previousTitle} disabled={isLast("previous")} onClick={() => steps.press("previous")}>
             {words.previous}
           </button>
-          <button type="button" className="button" title={words.nextTitle} disabled={!next} onClick={move(next)}>
+          <button type="button" className="button" title={words.nextTitle} disabled={isLast("next")} onClick={() => steps.press("next")}>
             {words.next}
           </button>
           <button type="button" className="button" onClick={() => change({ at: iso(Math.max(Date.parse(since) + 1, Date.now() + serverAhead.get() - 3_600_000)) })}>
@@ -195,19 +217,19 @@ function TimeLine({ since }: { since: string }) {
           ))}
         </span>
         <span className="grow" />
-        <Counts all={differences.all} isComplete={differences.isComplete && error === null} />
+        <Counts all={differences.all} isComplete={differences.isComplete && error === null} isCut={differences.isCut} />
       </div>
-      {differences.isCut && <p className="quiet">{words.partly(differences.all.length)}</p>}
+      {isCut && <Narrow all={(differences.isCut ? differences : past).all} namespace={namespace} onNamespace={(name) => change({ ns: name })} />}
       {error && <Refused described={describeError(error, text.failed)} />}
-      {!error && (nodes === null ? <p className="blank">{words.comparing}</p> : null)}
-      {nodes && view === "map" && (
+      {!error && (!isCompared || (nodes && view === "map" && !registered.nodes)) && <p className="blank">{words.comparing}</p>}
+      {nodes && registered.nodes && view === "map" && (
         <>
-          <MapAsAt nodes={nodes} />
+          <MapAsAt nodes={nodes} registered={registered.nodes} />
           <p className="quiet hint">{words.mapHint}</p>
         </>
       )}
-      {nodes && view === "table" && <Matrix all={differences.all} />}
-      {nodes && view === "list" && <DifferenceList all={differences.all} />}
+      {isCompared && view === "table" && <Matrix all={differences.all} />}
+      {isCompared && view === "list" && <DifferenceList all={differences.all} />}
     </>
   );
 }
@@ -247,15 +269,37 @@ function MomentField({ name, label, shown, onGo }: { name: string; label: string
 const kindOf = ({ previous, current }: Difference): "created" | "deleted" | "moved" | "changed" =>
   previous === null ? "created" : current === null ? "deleted" : previous.ownerNodeId !== current.ownerNodeId ? "moved" : "changed";
 
-function Counts({ all, isComplete }: { all: readonly Difference[]; isComplete: boolean }) {
+function Counts({ all, isComplete, isCut }: { all: readonly Difference[]; isComplete: boolean; isCut: boolean }) {
   if (!isComplete) return null;
   const counts = { moved: 0, created: 0, deleted: 0, changed: 0 };
   for (const each of all) counts[kindOf(each)] += 1;
   const found = (["moved", "created", "deleted", "changed"] as const).filter((kind) => counts[kind] > 0);
   return (
     <span role="status" className="strong">
-      {found.length === 0 ? words.same : found.map((kind) => words[kind](counts[kind])).join(", ")}
+      {found.length === 0 ? words.same : `${isCut ? words.atLeast : ""}${found.map((kind) => words[kind](counts[kind])).join(", ")}`}
     </span>
+  );
+}
+
+/** There are more differences than are read: which these are, and how there would be fewer. */
+function Narrow({ all, namespace, onNamespace }: { all: readonly Difference[]; namespace: string; onNamespace(name: string): void }) {
+  const last = all.at(-1);
+  if (last === undefined) return null;
+  return (
+    <div className="verdict blocked" role="status">
+      <p>
+        <strong>{words.partly(all.length, `${last.namespace}/${last.shardId}`)}</strong> {namespace ? words.nearer : words.narrow}
+      </p>
+      {!namespace && (
+        <p className="actions">
+          {[...mesh.namespaces.keys()].slice(0, 12).map((name) => (
+            <button key={name} type="button" className="button" onClick={() => onNamespace(name)}>
+              {words.only(name)}
+            </button>
+          ))}
+        </p>
+      )}
+    </div>
   );
 }
 

@@ -1,17 +1,18 @@
-/** The mesh as it was: a box a node, a cell a shard; filled is what was not there at the other moment. */
+/** The mesh as it was: a box a node, as it was registered then, a cell a shard; filled is what was not there at the other moment. */
 import { useEffect, useRef, useState } from "react";
 
-import { mesh } from "../../api/live.js";
 import { useValue } from "../../lib/external.js";
 import { theme } from "../../lib/settings.js";
 import { count } from "../../lib/time.js";
 import { text } from "../../text.js";
+import { nodeState } from "../mesh/states.js";
+import type { PastNode } from "./nodes.js";
 
 const words = text.time;
 
-export function MapAsAt({ nodes }: { nodes: ReadonlyMap<string, readonly boolean[]> }) {
-  const ids = [...new Set([...mesh.nodes.keys(), ...nodes.keys()])];
-  const regionOf = (id: string): string => mesh.nodes.get(id)?.region ?? text.mesh.noRegion;
+export function MapAsAt({ nodes, registered }: { nodes: ReadonlyMap<string, readonly boolean[]>; registered: ReadonlyMap<string, PastNode> }) {
+  const ids = [...new Set([...registered.keys(), ...nodes.keys()])];
+  const regionOf = (id: string): string => (registered.has(id) ? (registered.get(id)?.region ?? text.mesh.noRegion) : text.mesh.unowned);
   const regions = [...new Set(ids.map(regionOf))].sort();
   const all = [...nodes.values()].reduce((sum, cells) => sum + cells.length, 0);
   const size = all <= 2_000 ? 12 : all <= 20_000 ? 6 : 4;
@@ -26,15 +27,19 @@ export function MapAsAt({ nodes }: { nodes: ReadonlyMap<string, readonly boolean
               .sort()
               .map((id) => {
                 const cells = nodes.get(id) ?? [];
+                const node = registered.get(id);
+                const state = nodeState(node);
                 const differs = cells.reduce((sum, each) => sum + (each ? 1 : 0), 0);
                 return (
                   <li key={id}>
                     <p className="as-head">
                       <span className="cut strong">{id}</span>
+                      {state !== "rest" && <span className={`tag ${state}`}>{(node ? text.statuses[node.status] : text.statuses.UNKNOWN).toUpperCase()}</span>}
                       <span className="quiet">{cells.length > 0 ? count(cells.length) : text.mesh.ownsNothing}</span>
                       {differs > 0 && <span className="gone">{words.left(differs)}</span>}
                     </p>
                     <span className="sr">{words.node(id, cells.length, differs)}</span>
+                    {node && <p className="as-place quiet cut">{words.place(node.zone, node.weight)}</p>}
                     {cells.length > 0 && <Cells cells={cells} size={size} />}
                   </li>
                 );

@@ -1,1 +1,0 @@
-import{O as e,q as t}from"./jsx-runtime-BBUAAELY.js";function n(){let n=t(e);return e=>n?.scopes.includes(e)??!1}export{n as t};
