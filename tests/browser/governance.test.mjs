@@ -47,11 +47,11 @@ test("a freeze to come, and one that comes again, are on the mesh", async () => 
   const page = await browser.page(server);
   await open(page, server, "/");
   const at = (hours) => new Date(Date.now() + hours * 3_600_000);
-  await configure("telemetry", { freezes: [{ begins: at(2).toISOString(), ends: at(3).toISOString(), reason: "release night" }] });
+  await server.configure("telemetry", { freezes: [{ begins: at(2).toISOString(), ends: at(3).toISOString(), reason: "release night" }] });
   await page.getByRole("link", { name: /^telemetry freezes at / }).click();
   assert.match(await page.getByRole("row", { name: /^telemetry/ }).textContent(), /from /);
   await page.getByRole("link", { name: "Mesh", exact: true }).click();
-  await configure("telemetry", {
+  await server.configure("telemetry", {
     freezes: [],
     recurringFreezes: [{ schedule: `0 ${at(-1).getUTCHours()} * * *`, duration: "PT6H", timeZone: "UTC", reason: "every day" }],
   });

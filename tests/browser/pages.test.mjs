@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Browser, Server, open, violations } from "./harness.mjs";
+import { Browser, Server, live, open, violations } from "./harness.mjs";
 
 const PAGES = ["/", "/?as=table", "/?node=node-eu-1&sel=orders/orders-000", "/live", "/shards", "/shards/orders/orders-007", "/time", "/plans", "/governance"];
 
@@ -47,6 +47,20 @@ describe("every page", () => {
       await page.context().close();
     }
   });
+});
+
+test("no shard is called orphaned before nodes were read, nor all well", async () => {
+  const page = await browser.page(server);
+  const held = [];
+  await page.route("**/graphql", (route) => (/"to":/.test(route.request().postData() ?? "") ? held.push(route) : route.continue()));
+  await page.goto(server.url);
+  await live(page);
+  const main = page.getByRole("main");
+  assert.doesNotMatch(await main.textContent(), /orphaned|not registered|Nothing needs attention/i);
+  await page.unroute("**/graphql");
+  for (const route of held) await route.continue();
+  await main.getByRole("grid").waitFor();
+  await page.context().close();
 });
 
 test("GraphiQL is reached from every page", async () => {

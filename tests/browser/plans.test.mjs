@@ -161,6 +161,13 @@ test("the list of plans links to each, and a token that reads is offered nothing
   const path = new URL(page.url()).pathname;
   assert.equal(await page.locator(".actions button").count(), 0);
 
+  // A look at what draining a node would move needs no more than reading.
+  await page.getByRole("link", { name: "Mesh", exact: true }).click();
+  await page.locator(".balance").getByRole("button", { name: "node-us-1" }).click();
+  await page.getByRole("link", { name: "What draining moves" }).click();
+  await page.getByText(/Draining it moves \d+ shards/).waitFor();
+  assert.equal(await page.getByRole("main").getByRole("button").count(), 0);
+
   // What the page shows of its id is enough to find it.
   await page.getByRole("link", { name: "Plans", exact: true }).click();
   await page.getByRole("table", { name: "Plans" }).waitFor();

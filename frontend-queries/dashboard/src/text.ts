@@ -236,7 +236,7 @@ export const text = {
     },
     node: {
       label: (node: string) => `What can be done with ${node}`,
-      drain: "Drain",
+      drain: "What draining moves",
       deeds: { activate: "Take into use", cordon: "Cordon", down: "Mark as down", remove: "Remove" },
       title: (deed: string, node: string) => `${deed}: ${node}`,
       hints: {

@@ -1,7 +1,7 @@
 /** What a person should know before anything else: what leaves, what is gone, what is frozen. */
 import { Link } from "wouter";
 
-import { connection, mesh } from "../../api/live.js";
+import { connection, mesh, viewer } from "../../api/live.js";
 import { useSelected } from "../../lib/external.js";
 import { useServerNow } from "../../lib/now.js";
 import { useZone } from "../../lib/settings.js";
@@ -23,6 +23,7 @@ export function Attention({ totals, onNode }: { totals: Totals; onNode(id: strin
   const now = useServerNow();
   const zone = useZone();
   const phase = useSelected(connection, (current) => current.phase);
+  const isRead = useSelected(viewer, (asking) => asking !== null);
   const nodes = [...mesh.nodes.values()];
   const owned = (id: string): number => totals.nodes[mesh.nodeNames.find(id) ?? -1]?.shards ?? 0;
   const of = (status: string) => nodes.filter((node) => node.status === status);
@@ -56,7 +57,7 @@ export function Attention({ totals, onNode }: { totals: Totals; onNode(id: strin
   return (
     <section className="attention" aria-label={words.label}>
       {items.length === 0 ? (
-        <p className="quiet">{nodes.length === 0 && phase !== "live" ? text.reading : words.calm}</p>
+        <p className="quiet">{isRead ? words.calm : text.reading}</p>
       ) : (
         <ul>
           {items.map(({ mark, state, label, node, to }) => (
