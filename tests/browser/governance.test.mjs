@@ -56,6 +56,7 @@ test("a freeze to come, and one that comes again, are on the mesh", async () => 
     recurringFreezes: [{ schedule: `0 ${at(-1).getUTCHours()} * * *`, duration: "PT6H", timeZone: "UTC", reason: "every day" }],
   });
   await page.getByRole("link", { name: /^FROZEN telemetry until / }).waitFor();
+  await server.configure("telemetry", { recurringFreezes: [] });
   await closed(page);
 });
 
