@@ -51,14 +51,22 @@ describe("every page", () => {
 
 test("no shard is called orphaned before nodes were read, nor all well", async () => {
   const page = await browser.page(server);
-  const held = [];
-  await page.route("**/graphql", (route) => (/"to":/.test(route.request().postData() ?? "") ? held.push(route) : route.continue()));
+  let held = 0;
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route("**/graphql", async (route) => {
+    if (/"to":/.test(route.request().postData() ?? "")) {
+      held += 1;
+      await released;
+    }
+    await route.continue();
+  });
   await page.goto(server.url);
   await live(page);
   const main = page.getByRole("main");
   assert.doesNotMatch(await main.textContent(), /orphaned|not registered|Nothing needs attention/i);
-  await page.unroute("**/graphql");
-  for (const route of held) await route.continue();
+  assert.equal(held, 1, "nodes are read by one request");
+  release();
   await main.getByRole("grid").waitFor();
   await page.context().close();
 });
