@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from graph.execution.errors import Code
 from graph.server.descriptors import backlog, file_limit, open_files
+from graph.server.garbage import ConnectionGarbage
 from graph.settings import Settings
 
 _RESERVED_FILES: Final = 32
@@ -70,6 +71,8 @@ class Connections:
         self._most_of_address = most_of_address
         self._is_counted = is_counted or _is_remote
         self._of_address: Counter[str] = Counter()
+        self.open = 0
+        self._garbage = ConnectionGarbage()
         self._logged: dict[str, float] = {}
 
     def refusal(
@@ -79,6 +82,8 @@ class Connections:
         closed for it. Each call is followed by one of `ended`."""
         address = client[0] if client else ""
         self._of_address[address] += 1
+        self.open += 1
+        self._garbage.opened(self.open)
         if self._most_of_address and self._of_address[address] > self._most_of_address and self._is_counted(address):
             self._log_at_times(
                 "address",
@@ -117,10 +122,8 @@ class Connections:
         self._of_address[address] -= 1
         if self._of_address[address] <= 0:
             del self._of_address[address]
-
-    @property
-    def open(self) -> int:
-        return self._of_address.total()
+        self.open -= 1
+        self._garbage.closed(self.open)
 
     def _log_at_times(self, what: str, line: str) -> None:
         """One line, however many connections it is about: then none of its kind for a minute."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import ClassVar, Final, Protocol
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,9 @@ from uvicorn.server import ServerState
 
 _BEATS_A_TURN: Final = 64
 """Pings that are sent before other tasks run: thousands of sockets may have been opened at the same time."""
+
+_ENDINGS_A_TURN: Final = 16
+"""Sockets that are closed up before other tasks run, in 0.1 to 0.2 ms each: a proxy that stops ends all at once."""
 
 
 class Beating(Protocol):
@@ -62,3 +66,34 @@ class Heartbeat:
         finally:
             first = self._waiting[0].beats_at if self._waiting else None
             self._timer = None if first is None else self._loop.call_at(first, self._beat)
+
+
+class Endings:
+    """What is to be woken because its socket has ended, in the order in which they did."""
+
+    _of: ClassVar[WeakKeyDictionary[ServerState, Endings]] = WeakKeyDictionary()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    @classmethod
+    def of(cls, state: ServerState, loop: asyncio.AbstractEventLoop) -> Endings:
+        """Those of a server."""
+        endings = cls._of.get(state)
+        if endings is None:
+            endings = cls._of[state] = cls(loop)
+        return endings
+
+    def add(self, wake: Callable[[], None]) -> None:
+        self._waiting.append(wake)
+        if len(self._waiting) == 1:
+            self._loop.call_soon(self._wake_some)
+
+    def _wake_some(self) -> None:
+        try:
+            for _ in range(min(_ENDINGS_A_TURN, len(self._waiting))):
+                self._waiting.popleft()()
+        finally:
+            if self._waiting:
+                self._loop.call_soon(self._wake_some)

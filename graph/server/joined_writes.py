@@ -68,6 +68,8 @@ class JoinedWrites:
         would raise."""
         self._is_lost = True
         self._held = b""
+        # They lead back to the protocol, which leads here: without them it goes as soon as nothing else holds it.
+        self._closed = self.linger = None
 
     def flush(self) -> None:
         held, self._held = self._held, b""

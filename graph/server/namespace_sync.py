@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from persistence.errors import InvalidArgument, Overloaded, StoreError, StoreUna
 from persistence.model.outcomes import NamespaceConfigured
 from persistence.ports.readers import NamespaceReader
 from persistence.service.executor import CommandExecutor
+from persistence.tasks import end
 from strategies.registry import Registry
 
 ACTOR: Final = "settings-file"
@@ -138,9 +139,7 @@ async def syncing_namespaces(
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def _keep_syncing(sync: NamespaceSync, seconds: float) -> None:

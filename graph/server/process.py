@@ -19,10 +19,12 @@ from graph.auth.tokens import Authentication
 from graph.embedded_postgres.server import EmbeddedPostgresError
 from graph.execution.services import Services
 from graph.operations import ManifestEntry, ManifestError, read_manifest
+from graph.server import garbage
 from graph.server.composition import Progress
 from graph.server.plugins import PlugInError
 from graph.settings import Settings, SettingsError
 from persistence.errors import StoreError
+from persistence.tasks import end
 
 if TYPE_CHECKING:
     from graph.server.web_server import WebServer
@@ -172,7 +174,7 @@ async def serving_from(
         slow_request_seconds=settings.slow_request_seconds,
         allowed_origins=settings.allowed_origins,
     )
-    _tune_garbage_collector()
+    garbage.tune()
     sys.setswitchinterval(_SWITCH_SECONDS)
     return_large_blocks()
 
@@ -208,9 +210,7 @@ async def preparing(
         yield lambda: tasks.append(asyncio.create_task(prepare_or_stop(), name="omnirelay-documents"))
     finally:
         for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
 
 def return_large_blocks() -> None:
@@ -221,21 +221,6 @@ def return_large_blocks() -> None:
     """
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-
-
-def _tune_garbage_collector() -> None:
-    """Exempt what lives as long as the process from garbage collection.
-
-    Walking all of the schema's objects repeatedly stopped every request for tens of milliseconds: in `make bench`,
-    the p99 of lookups at 200/s was 87 ms before, 17 and 24 ms after, on 2 cores.
-
-    What comes later, diffs and replica above all, is no garbage either, and is freed without the collector when its
-    time has come. Python's own thresholds walked all of it whenever a change touched thousands of shards, for 40 to
-    110 ms each time. With these a full walk comes after a million objects that stayed.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 10, 20)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -31,7 +31,7 @@ from websockets.http11 import Response
 from graph.close_codes import CloseCode
 from graph.http.socket_adapter import FRAMES, MAX_FIRST_BYTES
 from graph.server.connections import Connections
-from graph.server.heartbeat import Heartbeat
+from graph.server.heartbeat import Endings, Heartbeat
 from graph.server.websocket_frames import FrameError, FrameReader, frame_of
 from graph.server.websocket_handshake import Handshake
 
@@ -516,7 +516,8 @@ class WebSocketProtocol(asyncio.Protocol):
         """The application gets one event of it."""
         if self._ended is None:
             self._ended = {"type": "websocket.disconnect", "code": int(code), "reason": reason}
-            self._wake()
+            if self._waiter is not None:
+                Endings.of(self._server_state, self._loop).add(self._wake)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -154,6 +154,8 @@ class Subscriber:
             suspended = self._start(message)
         except Exception as error:  # noqa: BLE001 - raised by `run`
             dropped.set_exception(error)
+            # The frame, which the error leads to by its traceback, would hold what holds the error.
+            del dropped
             return False
         self.position = message.batch.position
         if suspended is None:
@@ -290,6 +292,8 @@ class SubscriberGroup:
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
+            # It would hold this object by its cancellation's traceback, and this object it.
+            self._task = None
 
     async def _run(self) -> None:
         """Until stopped, or until the stream cannot be followed."""

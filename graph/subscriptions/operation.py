@@ -7,9 +7,10 @@ caller, so batches are executed without one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from graphql import (
     DocumentNode,
@@ -63,7 +64,9 @@ class SubscriptionOperation:
     key: SharingKey
     stream: Source
     _schema: MeshSchema
-    _executor: Executor[Any]
+    _build_executor: Callable[[], Executor[Any]]
+    """Of graphql-core. Not held: it is of use where a plan is none, and part of a cycle, which would leave every
+    subscription that has ended to the garbage collector."""
     _context: Context
     run: Run | None
     """Its plan with its variables; null where graphql-core executes each batch."""
@@ -72,7 +75,7 @@ class SubscriptionOperation:
 
     def executed_as(self, other: SubscriptionOperation) -> SubscriptionOperation:
         """This subscription, its batches executed by what executes those of the other, of an equal key."""
-        return replace(self, key=other.key, _executor=other._executor, run=other.run)
+        return replace(self, key=other.key, _build_executor=other._build_executor, run=other.run)
 
     async def payload(self, batch: DiffBatch) -> str:
         """The result for one batch, as JSON."""
@@ -82,7 +85,7 @@ class SubscriptionOperation:
             return encode_json({"data": data}).decode()
         if self.run is not None:
             self._schema.fell_back(self.key.query, self.key.operation_name, "errors")
-        result = execute_subscription_event(self._executor.build_per_event_executor(event))
+        result = execute_subscription_event(self._build_executor().build_per_event_executor(event))
         if not isinstance(result, ExecutionResult):
             result = await result
         return self._encoded(result)
@@ -119,13 +122,15 @@ async def open_operation(
         return _refused(schema, [forbidden], context)
     scopes = context.principal.scopes
     context = context._replace(principal=Principal(None, scopes))
-    executor = RecordExecutor.build(
+    build = partial(
+        RecordExecutor.build,
         schema.core,
         document.node,
         raw_variable_values=dict(variables or {}),
         operation_name=operation_name,
         context_value=context,
     )
+    executor = build()
     if not isinstance(executor, Executor):
         return _refused(schema, list(executor), context)
     found = create_source_event_stream(executor)
@@ -145,7 +150,9 @@ async def open_operation(
         node.name.value: node for node in document.node.definitions if isinstance(node, FragmentDefinitionNode)
     }
     shows_time = HEAD in names_below(operation.selection_set.selections, fragments)
-    return SubscriptionOperation(key, found, schema, executor, context, run, shows_time)
+    # It was built of the same, so it can be built again.
+    build_again = cast("Callable[[], Executor[Any]]", build)
+    return SubscriptionOperation(key, found, schema, build_again, context, run, shows_time)
 
 
 def _refused(schema: MeshSchema, errors: list[GraphQLError], context: Context) -> Refused:

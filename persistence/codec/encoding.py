@@ -116,8 +116,14 @@ def digest_term(shard_id: str, version: int, checksum: str) -> int:
     The digest is the exclusive or of the terms of all shards: adding and removing one are the same operation, order
     does not matter, and a change costs two terms however large the namespace is.
     """
-    first, second = _words(encode("omnirelay.entry.v1", shard_id, version, checksum))
+    # As `encode`, in a third of the time: each change of a shard has two.
+    key, content = shard_id.encode(), checksum.encode()
+    fields = (_ENTRY, _length(len(key)), key, _integer(8, version), _length(len(content)), content)
+    first, second = _words(b"".join(fields))
     return first << 64 | second
+
+
+_ENTRY: Final = encode("omnirelay.entry.v1")
 
 
 def format_digest(value: int) -> str:

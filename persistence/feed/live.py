@@ -23,6 +23,7 @@ from persistence.model.queries import DiffFilter
 from persistence.model.records import ChangeMark, ShardDiff, StreamPosition
 from persistence.model.stream import ChangedShard, DiffBatch, OmittedRange, StreamHead
 from persistence.ports.feed import ChangeStream, CommitSignal, Watcher
+from persistence.tasks import end
 
 _READ_AT_ONCE: Final = 500
 """Rows of an omitted range."""
@@ -337,9 +338,7 @@ async def live_feed(
     try:
         yield feed
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 def _require_servable(position: StreamPosition, head: StreamHead, *, known: bool) -> None:

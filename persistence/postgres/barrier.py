@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 from persistence.errors import StoreError, StoreUnavailable, Unavailable
 from persistence.postgres.driver import Connection
 from persistence.postgres.driver_errors import translated
+from persistence.tasks import end
 
 BARRIER_SECONDS: Final = 5.0
 """How long a caller waits for the standby."""
@@ -86,9 +86,7 @@ class Barrier:
 
     async def close(self) -> None:
         if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+            await end(self._running)
         self.drop()
 
     async def _run(self) -> None:

@@ -114,6 +114,8 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # same
         self.host: Host | None = None
         self.admitted: Any = None  # what an admission found out
         self.database: FailureLog | None = None
+        self.statements: dict[str, Any] = {}
+        """Prepared ones, by their text."""
 
     def _cancel_current_command(self, *waiters: asyncio.Future[None] | None) -> None:
         """Called by asyncpg instead of sending a CancelRequest. `waiters` are awaited by the connection's next use, so

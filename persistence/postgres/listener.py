@@ -19,6 +19,7 @@ import stamina
 from persistence.errors import StoreError
 from persistence.postgres.commit import CHANNEL
 from persistence.postgres.database import Database
+from persistence.tasks import end
 
 HEARTBEAT_SECONDS: Final = 5.0
 """Between two checks of the connection."""
@@ -95,9 +96,7 @@ async def listening(database: Database) -> AsyncIterator[PostgresListener]:
     try:
         yield listener
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 def _interrupted(error: BaseException) -> bool:

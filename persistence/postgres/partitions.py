@@ -128,9 +128,9 @@ async def append(connection: AsyncConnection, span: int = SPAN) -> Partition:
     return partition
 
 
-def is_missing(error: DBAPIError) -> bool:
-    """Whether a row of history found no partition to go to. Shares its SQLSTATE with broken check constraints."""
-    cause = error.orig
+def is_missing(cause: object) -> bool:
+    """Whether a row of history found no partition to go to: of an error of the driver, or what SQLAlchemy made of one.
+    Shares its SQLSTATE with broken check constraints."""
     state, constraint = getattr(cause, "sqlstate", None), getattr(cause, "constraint_name", None)
     return state == "23514" and constraint is None and "no partition of relation" in str(cause)
 

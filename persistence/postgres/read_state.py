@@ -41,7 +41,7 @@ _NAMES: Final[Any] = func.any(bindparam("names", type_=ARRAY(String)))
 
 _NAMESPACES: Final = SELECT_NAMESPACE.where(NAMESPACES.c.name == _NAMES)
 
-_NODES: Final = SELECT_UNCOUNTED.where(NODES.c.node_id == _NAMES)
+NODES_OF: Final = SELECT_UNCOUNTED.where(NODES.c.node_id == _NAMES)
 
 _COUNTED_NODES: Final = SELECT_NODE.where(NODES.c.node_id == _NAMES)
 
@@ -157,7 +157,7 @@ class GroupMark(NamedTuple):
 async def read_state(connection: AsyncConnection, reads: ReadSet) -> ReadState:
     plan = await _plan(connection, reads.plan) if reads.plan is not None else None
     older = await _older(connection, reads.older_than, reads.namespaces) if reads.older_than is not None else ()
-    nodes = await read_nodes(connection, reads.nodes, counted=reads.configure) if reads.nodes else {}
+    nodes = await _nodes(connection, reads.nodes, counted=reads.configure) if reads.nodes else {}
     namespaces: Mapping[str, Namespace] = {}
     if reads.namespaces:
         rows = await connection.execute(_NAMESPACES, {"names": list(reads.namespaces)})
@@ -180,7 +180,7 @@ async def read_decision_inputs(
 ) -> tuple[DecisionInputs, Mapping[GroupKey, GroupMark]]:
     """And the mark of each group."""
     clock = (await connection.execute(_CLOCK)).scalar_one() if required.clock else None
-    rows = await connection.execute(_NODES, {"names": list(required.node_ids)}) if required.node_ids else ()
+    rows = await connection.execute(NODES_OF, {"names": list(required.node_ids)}) if required.node_ids else ()
     groups, marks = await _groups(connection, required.groups) if required.groups else ({}, {})
     return DecisionInputs(clock, {row[0]: node_of(row) for row in rows}, groups), marks
 
@@ -202,10 +202,8 @@ async def _older(connection: AsyncConnection, change_id: int, names: Sequence[st
     return tuple(plan_of(row) for row in rows)
 
 
-async def read_nodes(
-    connection: AsyncConnection, node_ids: Sequence[str], *, counted: bool = False
-) -> Mapping[str, Node]:
-    rows = await connection.execute(_COUNTED_NODES if counted else _NODES, {"names": list(node_ids)})
+async def _nodes(connection: AsyncConnection, node_ids: Sequence[str], *, counted: bool = False) -> Mapping[str, Node]:
+    rows = await connection.execute(_COUNTED_NODES if counted else NODES_OF, {"names": list(node_ids)})
     return {row[0]: node_of(row) for row in rows}
 
 

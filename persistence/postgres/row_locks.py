@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -18,6 +18,7 @@ from persistence.errors import Locked, LockHolder, Overloaded, StoreError
 from persistence.model.records import ShardKey
 from persistence.postgres.driver import Connection
 from persistence.postgres.driver_errors import translated
+from persistence.tasks import end
 
 LOCK_SECONDS: Final = 1.0
 """How long a change waits for rows that are locked. Then it is answered LOCKED."""
@@ -149,9 +150,7 @@ class RowLocks:
 
     async def close(self) -> None:
         if self._looking is not None:
-            self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await end(self._looking)
 
     @contextmanager
     def _counted(self, waiting: _Waiting) -> Iterator[None]:

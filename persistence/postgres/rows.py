@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from persistence.codec.images import read_image
 from persistence.codec.json_documents import read_details, read_policy
+from persistence.model.drafts import new_shard
 from persistence.model.plans import PlanKind, PlanStatus, RebalancePlan
 from persistence.model.records import (
     Change,
@@ -186,7 +187,7 @@ def shard_of(row: Sequence[Any]) -> Shard:
     """From columns in the order of SHARD."""
     by, reason, until = row[_PINNED : _PINNED + 3]
     pin = None if by is None else Pin(by, reason, until)
-    return Shard(*(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :]))
+    return new_shard(*row[:_STATUS], ShardStatus(row[_STATUS]), pin, *row[_PINNED + 3 :])
 
 
 def as_arrays(shards: Collection[ShardKey]) -> dict[str, list[str]]:

@@ -213,10 +213,10 @@ class PostgresUnitOfWork:
             self.committing = True
             made = await commit(self._connection, write_set, relied, timeline=self._database.newest_timeline)
         except DBAPIError as error:
-            if is_locked(error):
+            if is_locked(error.orig):
                 self.locked = shards or [ShardKey(name, "") for name in write_set.namespaces]
                 self._locks.suspect(self.locked)
-            if not is_missing(error):
+            if not is_missing(error.orig):
                 raise
             self._supply.missed(len(write_set.shards))
             raise TransientConflict("history has no partition for these revisions yet") from error
@@ -228,9 +228,9 @@ class PostgresUnitOfWork:
         await self._connection.execution_options(**_CALLING)
 
 
-def is_locked(error: DBAPIError) -> bool:
-    """Whether the call waited in vain for a row that another session has locked, and wrote nothing."""
-    return getattr(error.orig, "sqlstate", None) == "55P03"  # lock_not_available
+def is_locked(cause: object) -> bool:
+    """Whether the call waited in vain for a row that another session has locked, and wrote nothing. As `is_missing`."""
+    return getattr(cause, "sqlstate", None) == "55P03"  # lock_not_available
 
 
 @asynccontextmanager

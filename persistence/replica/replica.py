@@ -25,6 +25,7 @@ from persistence.ports.readers import ShardReader, Stamped
 from persistence.replica.loading import Full, SameHistory, load
 from persistence.replica.pending import Backlog, Expectations, Lag
 from persistence.replica.sorted_table import SortedTable, StagedDiffs
+from persistence.tasks import end
 
 _APPLIED_AT_ONCE: Final = 500
 """Diffs."""
@@ -474,6 +475,4 @@ async def following(
     try:
         yield replica
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)

@@ -1,8 +1,10 @@
 """Group commit: changes of shards that arrive while others are being committed are committed together.
 
-No change waits for a group to fill: what has arrived goes when the commit under way has ended. A group is decided on
-one snapshot. What is not simply written (a refusal, a rule that depends on the time or on other shards, a repeated
-idempotency key, something that changed meanwhile) is decided by itself, as if it had come alone.
+No change waits for a group to fill: what has arrived goes when the commit under way has ended. Where that is much, it
+is read and decided meanwhile, so that this process and the database work at the same time. A group is decided on one
+snapshot; what holds no more is refused under the stream head. What is not simply written (a refusal, a rule that
+depends on the time or on other shards, a repeated idempotency key, something that changed meanwhile) is decided by
+itself, as if it had come alone.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Final, TypeAlias
@@ -34,6 +36,14 @@ MOST_CHANGES: Final = 128
 
 MOST_SHARDS: Final = 512
 """In a group: so long does it hold the head, a few milliseconds."""
+
+AHEAD: Final = 12
+"""Changes that wait: so many are read and decided while others are being committed. Fewer are not worth a group of
+their own, and go with what comes until the commit has ended."""
+
+DIVIDED: Final = 24
+"""Changes that wait while none is being committed: of so many one half is decided while the other is committed, and so
+it goes on, for they come back in halves."""
 
 LARGEST_CHANGE: Final = 64
 """Shards. A larger change is committed by itself."""
@@ -108,17 +118,60 @@ class _Waiting:
             self.answer.set_result(outcome)
 
 
+class _Footprint:
+    """What the changes of a group write and rely on, beside the versions that all of them read."""
+
+    def __init__(self) -> None:
+        self._shards: set[ShardKey] = set()
+        self._idempotency_keys: set[tuple[str, str]] = set()
+        self._shrinking: set[str] = set()
+        self._counted: set[str] = set()
+
+    def is_met_by(self, waiting: _Waiting) -> bool:
+        """By a shard or an idempotency key of a change that is not decided yet."""
+        if not self._shards.isdisjoint(waiting.reads.shards):
+            return True
+        change = waiting.command.change
+        return change.idempotency_key is not None and (change.actor, change.idempotency_key) in self._idempotency_keys
+
+    def add(self, write_set: WriteSet) -> bool:
+        """False for a change that is not independent of those that were added, and is not added."""
+        request, conditions = write_set.request, write_set.conditions
+        shards = {write.key for write in write_set.shards}
+        key = () if request.idempotency_key is None else ((request.actor, request.idempotency_key),)
+        shrinking = {delta.namespace for delta in write_set.deltas if delta.shard_count < 0}
+        counted = conditions.fewest_shards.keys()
+        if (
+            not self._shards.isdisjoint(shards)
+            or not self._idempotency_keys.isdisjoint(key)
+            or not self._shrinking.isdisjoint(counted)
+            or not self._counted.isdisjoint(shrinking)
+        ):
+            return False
+        self._shards |= shards
+        self._idempotency_keys.update(key)
+        self._shrinking |= shrinking
+        self._counted |= counted
+        return True
+
+
 @dataclass(slots=True)
 class _Group:
-    """`waiting` are those that have no answer yet, `answers` theirs once it is committed."""
+    """`waiting` are those that have no answer yet, `answers` theirs once it is committed. `footprint` is of all that
+    was decided to be written."""
 
     waiting: Sequence[_Waiting]
+    footprint: _Footprint = field(default_factory=_Footprint)
     answers: Sequence[Committed | StoreError | None] = ()
     is_decided: bool = False
 
 
 class GroupCommit:
-    """The queue of one process. `alone` executes a command by itself, `note` is called with what was committed."""
+    """The queue of one process. `alone` executes a command by itself, `note` is called with what was committed.
+
+    At most one group is being committed, and at most one is prepared meanwhile, which is committed next. They share no
+    shard and no idempotency key. Each has a task of its own.
+    """
 
     def __init__(
         self,
@@ -137,7 +190,13 @@ class GroupCommit:
         self._alone = alone
         self._note = note
         self._queue: deque[_Waiting] = deque()
+        self._turn = asyncio.Lock()
+        self._preparing: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
+        self._under_way = _Footprint()
+        """Of the group that is being committed."""
+        self._left_behind = 0
+        """Of the queue, changes that depend on that group, as far as they were looked at."""
 
     async def execute(self, command: Command) -> Outcome:
         """Of a command that has been validated. Raises as `CommandExecutor.execute`."""
@@ -146,38 +205,64 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(command, loop.create_future(), loop.time(), self._tracer.current())
         self._queue.append(waiting)
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_all(), name="omnirelay-group-commit")
+        self._begin()
         try:
             outcome = await waiting.answer
         finally:
             waiting.timer.cancel()
         return await self._alone(command) if outcome is None else outcome
 
-    async def _commit_all(self) -> None:
-        """Until nothing waits any more."""
-        try:
-            while self._queue:
-                if group := self._next():  # none where all that waited were answered, or their clients have left
-                    await self._commit(group)
-        finally:
-            self._committing = None
-            while self._queue:  # where this task is cancelled: their own are not
+    def _begin(self) -> None:
+        """The next group, where one is due: it has those that have arrived when its task runs."""
+        if self._preparing is not None or not self._queue:
+            return
+        if self._committing is None or len(self._queue) - self._left_behind >= AHEAD:
+            self._preparing = asyncio.create_task(self._commit_next(), name="omnirelay-group-commit")
+            self._preparing.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._preparing is task:
+            self._preparing = None
+        if task.cancelled():
+            while self._queue:  # the tasks of those are not
                 waiting = self._queue.popleft()
                 waiting.resolve(_cancelled(waiting))
+        self._begin()
+
+    async def _commit_next(self) -> None:
+        """Until nothing waits any more that another task does not see to."""
+        while True:
+            if waiting := self._next():  # none where all that waited were answered, or their clients have left
+                await self._commit(waiting)
+            if not self._queue or self._committing is not None or self._preparing not in {None, asyncio.current_task()}:
+                break
+            self._preparing = asyncio.current_task()
 
     def _next(self) -> Sequence[_Waiting]:
-        """Those that have waited longest."""
+        """Those that have waited longest, but for those that depend on what is being committed."""
+        divided = self._committing is None and len(self._queue) >= DIVIDED
+        most = min(MOST_CHANGES, len(self._queue) // 2 if divided else MOST_CHANGES)
         group: list[_Waiting] = []
+        behind: list[_Waiting] = []
+        theirs: set[ShardKey] = set()
         shards = 0
-        while self._queue and len(group) < MOST_CHANGES:
-            shards += len(self._queue[0].command.shards)
-            if group and shards > MOST_SHARDS:
+        while self._queue and len(group) < most:
+            waiting = self._queue[0]
+            named = waiting.reads.shards
+            if waiting.answer.done():
+                pass
+            elif self._under_way.is_met_by(waiting) or not theirs.isdisjoint(named):
+                behind.append(waiting)
+                theirs.update(named)
+            elif group and shards + len(named) > MOST_SHARDS:
                 break
-            waiting = self._queue.popleft()
-            if not waiting.answer.done():
+            else:
+                shards += len(named)
                 waiting.begun = True
                 group.append(waiting)
+            self._queue.popleft()
+        self._queue.extendleft(reversed(behind))
+        self._left_behind = len(behind)
         return group
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
@@ -207,16 +292,46 @@ class GroupCommit:
             await _limit(connection, group.waiting)
             keys = dict.fromkeys(key for each in group.waiting for key in each.reads.shards)
             node_ids = {node_id for each in group.waiting for node_id in each.command.named_nodes}
-            changes = await self._decided(group.waiting, await connection.read(list(keys), node_ids))
-            # Those that ran out of time meanwhile were answered that nothing is written.
-            changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
+            changes = await self._decided(group, await connection.read(list(keys), node_ids))
             group.waiting, group.is_decided = [each for each, _ in changes], True
             if not changes:
                 return
+            async with self._turn_of(group) as waited:
+                # Those that ran out of time meanwhile were answered that nothing is written.
+                changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
+                group.waiting = [each for each, _ in changes]
+                if not changes:
+                    return
+                if waited:
+                    await _limit(connection, group.waiting)
+                for each in group.waiting:
+                    each.sent = True
+                with self._commit_spans(group.waiting):
+                    group.answers = await connection.commit([(each.reads, write_set) for each, write_set in changes])
+
+    @asynccontextmanager
+    async def _turn_of(self, group: _Group) -> AsyncIterator[bool]:
+        """In which the group is committed, and another one prepared. True if one before it was waited for."""
+        waited = self._turn.locked()
+        for each in group.waiting:
+            each.begun = False
+        async with self._turn:
             for each in group.waiting:
-                each.sent = True
-            with self._commit_spans(group.waiting):
-                group.answers = await connection.commit([(each.reads, write_set) for each, write_set in changes])
+                each.begun = True
+            self._committing, self._preparing = self._preparing, None
+            self._under_way, self._left_behind = group.footprint, 0
+            self._begin()
+            try:
+                yield waited
+            finally:
+                self._committing, self._under_way, self._left_behind = None, _Footprint(), 0
+        if self._is_preparing():
+            # What is decided already is sent before these are answered.
+            await asyncio.sleep(0)
+
+    def _is_preparing(self) -> bool:
+        """Now: another task may have begun since it was looked at last."""
+        return self._preparing is not None
 
     def _failed(self, group: _Group, error: StoreError) -> Sequence[StoreError | None]:
         """The answers to those that do not wait again, null for what is executed by itself."""
@@ -272,17 +387,16 @@ class GroupCommit:
                 return
         waiting.resolve(None if isinstance(answer, TransientConflict) else answer)
 
-    async def _decided(self, waiting: Sequence[_Waiting], state: ReadState) -> Sequence[tuple[_Waiting, WriteSet]]:
+    async def _decided(self, group: _Group, state: ReadState) -> Sequence[tuple[_Waiting, WriteSet]]:
         """What is to be written: of changes that depend on each other the first, the others wait again."""
         changes: list[tuple[_Waiting, WriteSet]] = []
-        footprint = _Footprint()
         again: list[_Waiting] = []
         decided = 0
-        for each in waiting:
+        for each in group.waiting:
             decision = self._decide(each, state)
             if decision is None:
                 each.resolve(None)
-            elif footprint.add(decision):
+            elif group.footprint.add(decision):
                 changes.append((each, decision))
             else:
                 each.wait_again()
@@ -299,25 +413,18 @@ class GroupCommit:
         reads = waiting.reads
         if not state.locked.isdisjoint(reads.shards):
             return None
-        namespaces = {name: state.namespaces[name] for name in reads.namespaces if name in state.namespaces}
-        if depending_on_time(namespaces.values(), reads):
+        namespaces = [state.namespaces[name] for name in reads.namespaces if name in state.namespaces]
+        if depending_on_time(namespaces, reads):
             return None
-        own = ReadState(
-            namespaces,
-            {key: state.shards[key] for key in reads.shards if key in state.shards},
-            {key: state.tombstones[key] for key in reads.shards if key in state.tombstones},
-            state.nodes,
-            nodes_read=state.nodes_read,
-        )
-        required = state.nodes_read and any(one.policy.owners_must_be_registered for one in namespaces.values())
+        required = state.nodes_read and any(one.policy.owners_must_be_registered for one in namespaces)
         if required or reads.nodes:
             waiting.reads = replace(reads, nodes=sorted(waiting.command.named_nodes) if required else ())
         try:
             if waiting.trace is None:
-                decision = decide(waiting.command, own, self._strategies)
+                decision = decide(waiting.command, state, self._strategies)
             else:
                 with self._tracer.span("decide", waiting.trace, kind=waiting.command.kind.value):
-                    decision = decide(waiting.command, own, self._strategies)
+                    decision = decide(waiting.command, state, self._strategies)
         except Exception:  # noqa: BLE001 - executed by itself, it raises again to its caller
             return None
         return decision if isinstance(decision, WriteSet) else None
@@ -333,33 +440,3 @@ def _cancelled(waiting: _Waiting) -> StoreError:
     if waiting.sent:
         return CommitUnknown("the commit was cancelled before it was answered")
     return StoreUnavailable("the change was cancelled before it was sent")
-
-
-class _Footprint:
-    """What the changes of a group write and rely on, beside the versions that all of them read."""
-
-    def __init__(self) -> None:
-        self._shards: set[ShardKey] = set()
-        self._idempotency_keys: set[tuple[str, str]] = set()
-        self._shrinking: set[str] = set()
-        self._counted: set[str] = set()
-
-    def add(self, write_set: WriteSet) -> bool:
-        """False for a change that is not independent of those that were added, and is not added."""
-        request, conditions = write_set.request, write_set.conditions
-        shards = {write.key for write in write_set.shards}
-        key = () if request.idempotency_key is None else ((request.actor, request.idempotency_key),)
-        shrinking = {delta.namespace for delta in write_set.deltas if delta.shard_count < 0}
-        counted = conditions.fewest_shards.keys()
-        if (
-            not self._shards.isdisjoint(shards)
-            or not self._idempotency_keys.isdisjoint(key)
-            or not self._shrinking.isdisjoint(counted)
-            or not self._counted.isdisjoint(shrinking)
-        ):
-            return False
-        self._shards |= shards
-        self._idempotency_keys.update(key)
-        self._shrinking |= shrinking
-        self._counted |= counted
-        return True

@@ -54,10 +54,11 @@ class Server:
 
 
 @asynccontextmanager
-async def omnirelay(url: str, *options: str) -> AsyncIterator[Server]:
-    """`omnirelay serve` on that database, with default settings but for those options."""
+async def omnirelay(url: str, *options: str, **settings: object) -> AsyncIterator[Server]:
+    """`omnirelay serve` on that database, with default settings but for those options and `settings`."""
     arguments = ["serve", "--port", "0", "--no-demo", "--database-url", url, *options]
-    async with started([sys.executable, "-c", PROGRAM, *arguments]) as server:
+    environment = {f"OMNIRELAY_{name.upper()}": str(value) for name, value in settings.items()}
+    async with started([sys.executable, "-c", PROGRAM, *arguments], environment=environment) as server:
         yield server
 
 

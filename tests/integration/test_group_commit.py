@@ -67,6 +67,32 @@ async def test_many_changes_take_two_statements_as_well(mesh: Mesh) -> None:
     assert ["FROM commit_changes(" in one for one in sent] == [False, True]
 
 
+async def test_what_is_said_of_changes_that_go_together_is_stored_as_it_is(mesh: Mesh, database_url: str) -> None:
+    """The call has it as texts with a character between the changes, and one that is empty stands for none."""
+    shards = await shards_of(mesh, 4)
+    changes = [
+        because("two\nlines\tand more", change_ticket="CHG-1", metadata={"why": "a\x1fb\n", "empty": ""}),
+        because("'quoted', \\x00 {} NULL", actor='ops, "night"', idempotency_key="a\x1fb\nc"),
+        because("plain", forced="on\ntwo lines", idempotency_key='"'),
+        because("\u00fc\U0001f600", metadata=""),
+    ]
+    commands = [
+        UpdateShards([patch(shard, owner_node_id="node-b")], change)
+        for shard, change in zip(shards, changes, strict=True)
+    ]
+    with statements() as sent:
+        outcomes = [changed(outcome) for outcome in await at_once(mesh, *commands)]
+    assert len(sent) == 2
+    stored = (await mesh.changes())[-4:]
+    assert [outcome.change for outcome in outcomes] == stored
+    assert [(each.reason, each.actor, each.change_ticket, each.metadata, each.forced) for each in stored] == [
+        (each.reason, each.actor, each.change_ticket, each.metadata, each.forced) for each in changes
+    ]
+    again = await at_once(mesh, commands[1], commands[2])
+    assert [changed(outcome).replayed for outcome in again] == [True, True]
+    assert (await verify(database_url)).findings.count == 0
+
+
 async def test_the_audit_log_verifies(mesh: Mesh, database_url: str) -> None:
     shards = await shards_of(mesh, 30)
     for node in ("node-b", "node-c"):

@@ -238,6 +238,7 @@ async def _on_socket(target: Target, texts: list[str], *, pings: int = 0) -> str
             ping_interval=None,
             open_timeout=_SOCKET_SECONDS,
             close_timeout=1,
+            local_addr=target.local,
         ) as socket:
             for text in texts:
                 await socket.send(text)

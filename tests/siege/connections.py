@@ -18,11 +18,17 @@ _CHUNK: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`hold_seconds`: how long a client that does not read stays."""
+    """`hold_seconds`: how long a client that does not read stays. `source`: the address to connect from, null for
+    any."""
 
     host: str
     port: int
     hold_seconds: float = 20.0
+    source: str | None = None
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        return None if self.source is None else (self.source, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Connection:
 
 @asynccontextmanager
 async def connected(target: Target) -> AsyncIterator[Connection]:
-    reader, writer = await asyncio.open_connection(target.host, target.port, limit=2**20)
+    reader, writer = await asyncio.open_connection(target.host, target.port, limit=2**20, local_addr=target.local)
     try:
         yield Connection(reader, writer)
     finally:

@@ -33,6 +33,8 @@ class GroupDatabase:
     failures: list[Exception | None] = field(default_factory=list)
     answers: list[list[StoreError | None]] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
+    reads: list[int] = field(default_factory=list)
+    """How many shards each group has read."""
     locked: set[ShardKey] = field(default_factory=set)
     held: asyncio.Event | None = None
     entered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,6 +65,7 @@ class HeldGroup:
         self.database.limits.append(seconds)
 
     async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
+        self.database.reads.append(len(shards))
         state = await self.group.read(shards, node_ids)
         return replace(state, locked=frozenset(self.database.locked))
 

@@ -169,9 +169,9 @@ async def test_other_tasks_run_between_the_decisions_of_a_group_of_large_changes
         CreateShards([new(f"l{number}-{place}") for place in range(LARGEST_CHANGE)], because("large"))
         for number in range(MOST_SHARDS // LARGEST_CHANGE)
     ]
+    counter = asyncio.create_task(count())
     tasks = [asyncio.create_task(queue.execute(command)) for command in many]
     await settled()
-    counter = asyncio.create_task(count())
     assert database.held is not None
     database.held.set()
     await asyncio.gather(first, *tasks)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pytest
 
 from persistence.model.paging import Page
 from persistence.model.queries import ShardHistoryFilter
-from persistence.postgres.readers.held_pages import HeldPages, is_held
+from persistence.postgres.readers.held_pages import HeldPages, NewestRows, is_held
 
-LIMIT = 3
+LIMIT = 6
+"""Three pages of a row."""
 
 
 class Table:
     """`rows` are what a page of it has."""
 
-    def __init__(self) -> None:
-        self.pages = HeldPages(LIMIT)
+    def __init__(self, limit: int = 1_000) -> None:
+        self.pages = HeldPages(limit)
         self.rows: list[Any] = [1]
         self.reads = 0
         self.looks = 0
@@ -71,7 +76,7 @@ async def test_a_page_to_which_something_was_added_while_it_was_read_is_not_held
 
 
 async def test_pages_that_are_not_read_any_more_are_given_up() -> None:
-    table = Table()
+    table = Table(LIMIT)
     for name in ("often", *"abcd"):
         for _ in range(3):
             await table.page(name)
@@ -89,3 +94,71 @@ def test_only_pages_that_nothing_but_their_rows_decides_are_held() -> None:
     assert is_held(ShardHistoryFilter(namespace="a", shard_id="b"))
     assert not is_held(ShardHistoryFilter(namespace="a", actor="ops"))
     assert not is_held(ShardHistoryFilter(kinds=[]))
+
+
+class Database:
+    """Answers a read when that is let go. `newest` grows with each."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.reads: list[asyncio.Future[None]] = []
+
+    async def read(self, values: Mapping[str, Any]) -> Sequence[Any]:
+        names = values["names"]
+        self.asked.append(names)
+        number = len(self.asked)
+        self.reads.append(asyncio.get_running_loop().create_future())
+        await self.reads[-1]
+        return [("epoch", 0, number, b"head", name, number, b"hash") for name in names or [None]]
+
+    async def begun(self, number: int) -> asyncio.Future[None]:
+        while len(self.reads) < number:  # noqa: ASYNC110 - it is the next turns of the loop that are waited for
+            await asyncio.sleep(0)
+        return self.reads[number - 1]
+
+
+async def test_what_is_asked_while_an_answer_is_on_its_way_is_answered_by_the_next_all_at_once() -> None:
+    database = Database()
+    newest = NewestRows(database.read)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(newest.of("a"))
+        begun = await database.begun(1)
+        later = [group.create_task(newest.of(name)) for name in ("a", "b", None, "a")]
+        await asyncio.sleep(0)
+        begun.set_result(None)
+        (await database.begun(2)).set_result(None)
+    assert database.asked == [["a"], ["a", "b"]]
+    assert first.result() == ("epoch", 0, 1, b"hash")
+    of_a, of_b, of_all, again = (each.result() for each in later)
+    assert of_a == of_b == again == ("epoch", 0, 2, b"hash")
+    assert of_all == ("epoch", 0, 2, b"head")
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_failure_is_that_of_one_and_the_others_are_read_again(*, is_cancelled: bool) -> None:
+    database = Database()
+    newest = NewestRows(database.read)
+    before = asyncio.ensure_future(newest.of("x"))
+    begun = await database.begun(1)
+    first, second = (asyncio.ensure_future(newest.of(name)) for name in ("a", "b"))
+    await asyncio.sleep(0)
+    begun.set_result(None)
+    await before
+    begun = await database.begun(2)
+    assert database.asked == [["x"], ["a", "b"]]
+    if is_cancelled:
+        first.cancel()
+    else:
+        begun.set_exception(ConnectionError())
+    with pytest.raises(asyncio.CancelledError if is_cancelled else ConnectionError):
+        await first
+    (await database.begun(3)).set_result(None)
+    assert await second == ("epoch", 0, 3, b"hash")
+    assert database.asked[2] == ["b"]
+
+
+async def test_of_all_namespaces_the_head_is_newest() -> None:
+    database = Database()
+    asked = asyncio.ensure_future(NewestRows(database.read).of(None))
+    (await database.begun(1)).set_result(None)
+    assert await asked == ("epoch", 0, 1, b"head")

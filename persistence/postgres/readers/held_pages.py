@@ -7,22 +7,24 @@ does. That one row is a tenth of what a page takes to be read. docs/decisions/00
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import literal_column, select, true
+from sqlalchemy import Text, bindparam, func, literal_column, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from persistence.model.paging import Page
 from persistence.model.queries import ShardHistoryFilter
 from persistence.model.records import ShardDiff
-from persistence.postgres.readers.keyset import equals, nothing_passed
+from persistence.postgres.readers.keyset import nothing_passed
 from persistence.postgres.reads import Read
 from persistence.postgres.tables.current import STREAM_HEAD
 from persistence.postgres.tables.history import CHANGES, HISTORY
 
-HELD_PAGES: Final = 128
+HELD_ROWS: Final = 8_000
+"""On all pages: those that HeldRows holds, mostly."""
 
 _PLAIN_AFTER_CHANGE: Final = 8
 """Reads of a page that has changed, without a look at what is newest: of one that changes all the time it would be in
@@ -43,8 +45,10 @@ class _Held(NamedTuple):
 class HeldPages:
     """The last ones that were read more than once. A page that is read for the first time is read and nothing else."""
 
-    def __init__(self, limit: int = HELD_PAGES) -> None:
+    def __init__(self, limit: int = HELD_ROWS) -> None:
+        """`limit` counts rows; a page counts as one more than it has."""
         self._limit = limit
+        self._size = 0
         self._held: OrderedDict[Hashable, _Held] = OrderedDict()
         self._plain: dict[Hashable, int] = {}
         """Reads that are left without a look at what is newest; of a page that is not in it, one."""
@@ -68,17 +72,24 @@ class HeldPages:
                 if key in self._held:
                     self._held.move_to_end(key)
                 return held.page
-            self._held.pop(key, None)
+            self._drop(key)
             self._leave(key, _PLAIN_AFTER_CHANGE)
             return await read()
         page = await read()
         # Each is a snapshot of its own, and what was added between them may be on the page already.
         if await newest() == now:
             self._plain.pop(key, None)
+            self._drop(key)
             self._held[key] = _Held(now, page)
-            if len(self._held) > self._limit:
-                self._held.popitem(last=False)
+            self._size += 1 + len(page.items)
+            while self._size > self._limit:
+                self._drop(next(iter(self._held)))
         return page
+
+    def _drop(self, key: Hashable) -> None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._size -= 1 + len(held.page.items)
 
     def _leave(self, key: Hashable, reads: int) -> None:
         if len(self._plain) >= _COUNTED:
@@ -86,26 +97,54 @@ class HeldPages:
         self._plain[key] = reads
 
 
-@lru_cache(2)
-def newest_of(*, namespace: bool) -> Read:
-    """Of one, or of all."""
+class NewestRows:
+    """What is newest of namespaces. Whoever asks while an answer is on its way is answered by the next one, together
+    with all others: a round trip costs more than what it brings."""
+
+    def __init__(self, read: Callable[[Mapping[str, Any]], Awaitable[Sequence[Any]]]) -> None:
+        """`read` is NEWEST's rows, of a snapshot that is taken after it was called."""
+        self._read = read
+        self._turn = asyncio.Lock()
+        self._asked: dict[str | None, _Asked] = {}
+
+    async def of(self, namespace: str | None) -> Newest:
+        """Of one, or of all. Raises what reading does."""
+        asked = self._asked.setdefault(namespace, _Asked())
+        async with self._turn:
+            if asked.newest is None:
+                # Of those that were asked for until now; and of one whose reading has failed, which left it unanswered.
+                together, self._asked = {**self._asked, namespace: asked}, {}
+                names = [name for name in together if name is not None]
+                for epoch, floor, revision, hash_, name, *newest in await self._read({"names": names}):
+                    if name is not None:
+                        together[name].newest = epoch, floor, *newest
+                    if None in together:
+                        together[None].newest = epoch, floor, revision, hash_
+            return asked.newest or ()
+
+
+class _Asked:
+    newest: Newest | None = None
+
+
+def _newest() -> Any:
     head = STREAM_HEAD.c
-    if not namespace:
-        return Read(select(head.epoch, head.floor, head.revision, head.hash))
+    asked = func.unnest(bindparam("names", type_=ARRAY(Text))).table_valued("name", name="asked").render_derived()
     newest = (
         select(HISTORY.c.revision, HISTORY.c.change_id)
-        .where(equals(HISTORY.c.namespace)("where_namespace"), nothing_passed(HISTORY.c.revision))
+        .where(HISTORY.c.namespace == asked.c.name, nothing_passed(HISTORY.c.revision))
         .order_by(HISTORY.c.revision.desc())
         .limit(literal_column("1"))
-        .subquery("newest")
+        .lateral("newest")
     )
     change = select(CHANGES.c.hash).where(CHANGES.c.id == newest.c.change_id).offset(literal_column("0")).lateral()
-    return Read(
-        select(head.epoch, head.floor, newest.c.revision, change.c.hash)
-        .select_from(STREAM_HEAD)
-        .outerjoin(newest, true())
-        .outerjoin(change, true())
-    )
+    return select(
+        head.epoch, head.floor, head.revision, head.hash, asked.c.name, newest.c.revision, change.c.hash
+    ).select_from(STREAM_HEAD.outerjoin(asked, true()).outerjoin(newest, true()).outerjoin(change, true()))
+
+
+NEWEST: Final = Read(_newest())
+"""The head, and of each of `names` the newest row, with the hash of its change."""
 
 
 def is_held(where: ShardHistoryFilter) -> bool:

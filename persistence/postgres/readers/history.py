@@ -45,7 +45,7 @@ from persistence.postgres.diff_rows import HeldRows, columns_of_change, columns_
 from persistence.postgres.engine import translated
 from persistence.postgres.readers.attribution import owner_changes
 from persistence.postgres.readers.changes import of_namespace
-from persistence.postgres.readers.held_pages import HeldPages, is_held, newest_of
+from persistence.postgres.readers.held_pages import NEWEST, HeldPages, NewestRows, is_held
 from persistence.postgres.readers.keyset import (
     CACHED_STATEMENTS,
     AnySelect,
@@ -93,6 +93,7 @@ class PostgresHistory:
         self._read = read
         self._held = HeldRows()
         self._pages = HeldPages()
+        self._newest = NewestRows(partial(fetch, read, NEWEST))
 
     async def page(
         self,
@@ -104,13 +105,9 @@ class PostgresHistory:
         if shown is None or not is_held(where):
             return await self._read_page(where, order, page, shown)
 
-        async def newest() -> tuple[Any, ...]:
-            of_one = where.namespace is not None
-            rows = await fetch(self._read, newest_of(namespace=of_one), filter_values(where))
-            return tuple(rows[0]) if rows else ()
-
         key = where.namespace, where.shard_id, order, page, shown
-        return await self._pages.page(key, newest, partial(self._read_page, where, order, page, shown))
+        newest, read = partial(self._newest.of, where.namespace), partial(self._read_page, where, order, page, shown)
+        return await self._pages.page(key, newest, read)
 
     async def _read_page(
         self, where: ShardHistoryFilter, order: HistoryOrder, page: PageRequest[int], shown: DiffDetail | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -49,17 +49,6 @@ LATER = a_shard("b", "3", "node-2", 2, revision=4)
 IN_A = history_row(1, namespace="a").change
 
 BEFORE = [replace(ONE, revision=0), a_shard("a", "2", revision=0), replace(THREE, revision=0)]
-
-
-@pytest.fixture
-def scripted() -> Scripted:
-    return Scripted()
-
-
-@pytest.fixture
-async def replica(scripted: Scripted) -> AsyncIterator[Replica]:
-    async with replicated(scripted) as replica:
-        yield replica
 
 
 @pytest.fixture

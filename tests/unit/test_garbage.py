@@ -1,0 +1,96 @@
+"""When what connections hold is exempted from garbage collection, and when it is looked through after all."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+
+from graph.server import garbage
+from graph.server.garbage import CONNECTIONS_AT_ONCE, ConnectionGarbage
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
+    collector = mock.Mock()
+    collector.isenabled.return_value = True
+    monkeypatch.setattr(garbage, "gc", collector)
+    return collector
+
+
+def calls(collector: mock.Mock) -> list[str]:
+    return [name for name, *_ in collector.method_calls if name != "isenabled"]
+
+
+def opened(connections: ConnectionGarbage, first: int, last: int) -> None:
+    for count in range(first, last + 1):
+        connections.opened(count)
+
+
+def closed(connections: ConnectionGarbage, first: int, last: int) -> None:
+    for count in range(first, last - 1, -1):
+        connections.closed(count)
+
+
+def test_the_objects_of_so_many_connections_are_looked_at_once_and_exempted(collector: mock.Mock) -> None:
+    connections = ConnectionGarbage()
+    opened(connections, 1, CONNECTIONS_AT_ONCE - 1)
+    assert calls(collector) == []
+    opened(connections, CONNECTIONS_AT_ONCE, 3 * CONNECTIONS_AT_ONCE)
+    assert calls(collector) == 3 * ["collect", "freeze"]
+    assert collector.collect.call_args == mock.call(1)
+
+
+def test_connections_that_come_and_go_exempt_nothing(collector: mock.Mock) -> None:
+    connections = ConnectionGarbage()
+    for _ in range(5 * CONNECTIONS_AT_ONCE):
+        opened(connections, 1, 2)
+        closed(connections, 1, 0)
+    assert calls(collector) == []
+
+
+def test_those_that_come_in_place_of_others_are_exempted_again(collector: mock.Mock) -> None:
+    connections = ConnectionGarbage()
+    opened(connections, 1, CONNECTIONS_AT_ONCE)
+    closed(connections, CONNECTIONS_AT_ONCE - 1, 0)
+    opened(connections, 1, CONNECTIONS_AT_ONCE)
+    assert calls(collector) == 2 * ["collect", "freeze"]
+
+
+def test_nothing_is_exempted_while_the_collector_is_off(collector: mock.Mock) -> None:
+    collector.isenabled.return_value = False
+    connections = ConnectionGarbage()
+    opened(connections, 1, 2 * CONNECTIONS_AT_ONCE)
+    assert calls(collector) == []
+    collector.isenabled.return_value = True
+    connections.opened(2 * CONNECTIONS_AT_ONCE + 1)
+    assert calls(collector) == ["collect", "freeze"]
+
+
+def test_once_most_have_left_everything_is_looked_through_and_not_again_for_an_hour(collector: mock.Mock) -> None:
+    now = 0.0
+    connections = ConnectionGarbage(lambda: now)
+
+    def come_and_go() -> list[str]:
+        opened(connections, 1, 2_000)
+        collector.reset_mock()
+        closed(connections, 1_999, 0)
+        return calls(collector)
+
+    assert come_and_go() == []
+    now = 3_600.0
+    assert come_and_go() == ["unfreeze", "collect", "freeze"]
+    now = 7_199.0
+    assert come_and_go() == []
+    now = 7_200.0
+    assert come_and_go() == ["unfreeze", "collect", "freeze"]
+
+
+def test_few_connections_are_not_looked_for(collector: mock.Mock) -> None:
+    now = 0.0
+    connections = ConnectionGarbage(lambda: now)
+    now = 10_000.0
+    opened(connections, 1, 900)
+    collector.reset_mock()
+    closed(connections, 899, 0)
+    assert calls(collector) == []
