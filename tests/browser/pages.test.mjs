@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Browser, Server, live, open, violations } from "./harness.mjs";
+import { Browser, Server, isOf, live, open, violations } from "./harness.mjs";
 
 const PAGES = ["/", "/?as=table", "/?node=node-eu-1&sel=orders/orders-000", "/live", "/shards", "/shards/orders/orders-007", "/time", "/plans", "/governance"];
 
@@ -94,6 +94,26 @@ describe("dialogs", () => {
     await page.keyboard.press("Escape");
     await page.waitForSelector("dialog", { state: "detached" });
     assert.equal(await page.evaluate(() => document.activeElement.textContent), "You");
+    await page.context().close();
+  });
+
+  test("find goes to what is looked for as soon as it is listed", async () => {
+    const page = await browser.page(server);
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    await page.route("**/graphql", async (route) => {
+      if (isOf(route.request(), "MeshShards")) await held;
+      await route.continue();
+    });
+    await page.goto(server.url);
+    await page.waitForSelector("h1", { state: "attached" });
+    await page.keyboard.press("/");
+    await page.keyboard.type("ders-007");
+    await page.getByText("Not among what is read so far").waitFor();
+    await page.keyboard.press("Enter");
+    release();
+    await page.waitForURL("**/shards/orders/orders-007");
+    assert.deepEqual(page.errors, []);
     await page.context().close();
   });
 

@@ -27,6 +27,7 @@ export const text = {
     title: "Find a shard, node, namespace or plan",
     placeholder: "Name of a shard, node, namespace, or a plan's id",
     hint: "Type a part of a name.",
+    listing: (progress: string) => `Not among what is read so far: ${progress}.`,
     nothing: (query: string) => `Nothing here is called "${query}".`,
     kinds: { shard: "shard", node: "node", namespace: "namespace", plan: "plan", page: "page" },
     on: (node: string) => `on ${node}`,

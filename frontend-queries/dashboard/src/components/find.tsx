@@ -4,8 +4,8 @@ import type { PlanIdsQuery } from "@omnirelay/mesh-queries/trusted";
 import { useEffect, useId, useMemo, useState } from "react";
 
 import { transport } from "../api/client.js";
-import { mesh } from "../api/live.js";
-import { useStore } from "../lib/external.js";
+import { connection, mesh } from "../api/live.js";
+import { useStore, useValue } from "../lib/external.js";
 import { NONE } from "../store/mesh.js";
 import { text } from "../text.js";
 import { Dialog } from "./dialog.js";
@@ -80,11 +80,20 @@ export function FindDialog({ onClose, onGo }: { onClose(): void; onGo(to: string
   const version = useStore(mesh);
   const [query, setQuery] = useState("");
   const [at, setAt] = useState(0);
+  const { phase, listed, expected } = useValue(connection);
+  const isListing = phase === "connecting" || phase === "listing";
+  /** Enter was pressed before there was anything to go to: the first that is listed is gone to. */
+  const [isWaiting, setWaiting] = useState(false);
   const id = useId();
   const mayBePlan = PLAN_ID.test(query.trim().toLowerCase());
   const plans = usePlans(mayBePlan);
   const { found, more } = useMemo(() => search(query, plans ?? []), [query, plans, version]); // eslint-disable-line
   const chosen = Math.min(at, found.length - 1);
+  const first = found[0];
+  useEffect(() => {
+    if (isWaiting && first !== undefined) onGo(first.to);
+    else if (!isListing) setWaiting(false);
+  }, [isWaiting, first, isListing]); // eslint-disable-line
   return (
     <Dialog title={text.find.title} onClose={onClose}>
       <input
@@ -102,6 +111,7 @@ export function FindDialog({ onClose, onGo }: { onClose(): void; onGo(to: string
         onChange={(event) => {
           setQuery(event.target.value);
           setAt(0);
+          setWaiting(false);
         }}
         onKeyDown={(event) => {
           const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
@@ -113,6 +123,9 @@ export function FindDialog({ onClose, onGo }: { onClose(): void; onGo(to: string
           } else if (event.key === "Enter" && found[chosen]) {
             event.preventDefault();
             onGo(found[chosen].to);
+          } else if (event.key === "Enter" && isListing && query.trim()) {
+            event.preventDefault();
+            setWaiting(true);
           }
         }}
       />
@@ -133,7 +146,15 @@ export function FindDialog({ onClose, onGo }: { onClose(): void; onGo(to: string
           ))}
         </ul>
       ) : (
-        <p className="quiet">{!query.trim() ? text.find.hint : mayBePlan && plans === null ? text.reading : text.find.nothing(query.trim())}</p>
+        <p className="quiet" role="status">
+          {!query.trim()
+            ? text.find.hint
+            : isListing
+              ? text.find.listing(text.connection.listing(listed, expected))
+              : mayBePlan && plans === null
+                ? text.reading
+                : text.find.nothing(query.trim())}
+        </p>
       )}
       {more > 0 && <p className="quiet">{text.find.more(more)}</p>}
     </Dialog>
