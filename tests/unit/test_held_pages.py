@@ -134,7 +134,7 @@ async def test_what_is_asked_while_an_answer_is_on_its_way_is_answered_by_the_ne
     assert of_all == ("epoch", 0, 2, b"head")
 
 
-async def two_that_wait_for_one_read(newest: NewestRows, database: Database) -> list[asyncio.Future[Any]]:
+async def two_that_wait_for_one_read(newest: NewestRows, database: Database) -> Sequence[asyncio.Future[Any]]:
     before = asyncio.ensure_future(newest.of("x"))
     begun = await database.begun(1)
     waiting = [asyncio.ensure_future(newest.of(name)) for name in ("a", "b")]
