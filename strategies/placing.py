@@ -7,10 +7,14 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from strategies.bounded import bounded
 from strategies.bounds import Bounds, exceeded
 from strategies.checking import Checked
 from strategies.model import Infeasible, Movement, Node, Owners, Shard, Shards, Strategy
+from strategies.overflow import Overflow, overflow_of
 from strategies.parameters import MAX_WEIGHT
 from strategies.selectors import read_selector
 from strategies.sticky import Present, settled
@@ -94,6 +98,11 @@ class Placer:
     def first_choices(self, shards: Shards) -> Owners:
         """For each shard the index in `nodes` of the first in its rank. Bounds are not considered."""
         return self._placement.assign(shards)
+
+    def overflow(self, shards: Shards, order: NDArray[np.intp]) -> Overflow:
+        """The next open node of each, while nodes are closed one by one. `order` is that in which they will be looked
+        for."""
+        return overflow_of(self._placement, shards, order, self._placement.assign(shards), self._succession)
 
     def rank(self, namespace: str, shard: Shard) -> Sequence[str]:
         """Every eligible node id once, best first. Bounds are not considered."""

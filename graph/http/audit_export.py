@@ -13,8 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graph.auth.principal import Forbidden, Principal
+from graph.auth.principal import Forbidden, Principal, Unauthenticated
 from graph.auth.principal import Scope as TokenScope
+from graph.auth.tokens import EXPIRED, wait_until_expired
 from graph.execution.errors import Code
 from graph.execution.services import Exporter, Services
 from graph.http.origins import Origins, cross_site
@@ -81,16 +82,27 @@ class AuditExport:
             extensions = {"scope": error.scope}
             raise BadRequest(HTTPStatus.FORBIDDEN, Code.FORBIDDEN, str(error), extensions=extensions) from None
         where, form = _filter(request.query_params)
-        return await self._begun(self._exporter(), where, form, request.receive)
+        await self._require_namespace(where.namespace)
+        return await self._begun(self._exporter(), where, form, request.receive, principal)
 
     def _exporter(self) -> Exporter:
         if self._services.exporter is None:
             raise BadRequest(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "this server has no database to export from")
         return self._services.exporter
 
-    async def _begun(self, exporter: Exporter, where: ExportFilter, form: str, receive: Receive) -> Response:
-        if where.namespace is not None and not await self._services.store.namespaces.exists(where.namespace):
-            raise BadRequest(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"there is no namespace {where.namespace}")
+    async def _require_namespace(self, name: str | None) -> None:
+        try:
+            exists = name is None or await self._services.store.namespaces.exists(name)
+        except Overloaded:
+            raise
+        except StoreError as error:
+            raise _unavailable(error) from error
+        if not exists:
+            raise BadRequest(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, f"there is no namespace {name}")
+
+    async def _begun(
+        self, exporter: Exporter, where: ExportFilter, form: str, receive: Receive, principal: Principal
+    ) -> Response:
         if not self._free:
             raise Overloaded("another export is being written")
         self._free -= 1
@@ -103,21 +115,28 @@ class AuditExport:
             first = await _first(chunks, leaving)
         except StoreError as error:
             await stack.aclose()
-            raise BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, error.code, str(error)) from error
+            raise _unavailable(error) from error
         except BaseException:
             await stack.aclose()
             raise
-        return _Download(first, chunks, leaving, stack, form)
+        return _Download(first, chunks, leaving, stack, form, principal)
 
     def _end(self) -> None:
         self._free += 1
 
 
 class _Download(Response):
-    """Chunk by chunk, as the client takes them, until it leaves."""
+    """Chunk by chunk, as the client takes them, until it leaves or its token expires: a client that takes little of it
+    would otherwise keep others from theirs for days."""
 
     def __init__(
-        self, first: bytes, chunks: AsyncIterator[bytes], leaving: asyncio.Task[None], stack: AsyncExitStack, form: str
+        self,
+        first: bytes,
+        chunks: AsyncIterator[bytes],
+        leaving: asyncio.Task[None],
+        stack: AsyncExitStack,
+        form: str,
+        principal: Principal,
     ) -> None:
         name = f"audit-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.{form}"
         headers = {"cache-control": "no-store", "content-disposition": f'attachment; filename="{name}"'}
@@ -127,21 +146,30 @@ class _Download(Response):
         self._chunks = chunks
         self._leaving = leaving
         self._stack = stack
+        self._principal = principal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it
-        sending, leaving = asyncio.create_task(self._send(send)), self._leaving
+        sending, expiry = asyncio.create_task(self._send(send)), asyncio.create_task(self._expired())
+        tasks = (sending, expiry, self._leaving)
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        except StoreError as error:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in (sending, expiry):
+                if task.done():
+                    task.result()
+                    break
+        except (StoreError, Unauthenticated) as error:
             # Unfinished, so the server drops the connection: a client must not take it for a whole export.
             _log.warning("request %s: the export was given up: %s", scope["state"]["request_id"], error)
         finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._stack.aclose()
+
+    async def _expired(self) -> None:
+        """Raises Unauthenticated once the token has."""
+        await wait_until_expired(self._principal)
+        raise Unauthenticated(EXPIRED, may_pass=True)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -210,6 +238,10 @@ def _time(given: QueryParams, name: str) -> datetime | None:
     if time is None or time.tzinfo is None:
         raise _bad(name, "must be a time with its offset, such as 2026-01-31T09:30:00Z")
     return time
+
+
+def _unavailable(error: StoreError) -> BadRequest:
+    return BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, error.code, str(error))
 
 
 def _bad(name: str, problem: str) -> BadRequest:

@@ -112,6 +112,9 @@ class MeshGraphQL(GraphQL[Context, None]):
             max_subscriptions_per_connection=None,  # the handler's own limit comes first
             allowed_origins=tuple(self.origins.allowed),
         )
+        # Its line for each handshake of another origin is as long as what the client sends: `Origins` has its own, of a
+        # few bytes, once for each of a hundred origins.
+        logging.getLogger("strawberry.ws").setLevel(logging.ERROR)
         self.bodies = bodies
         self.services = services
         self.authentication = authentication
@@ -184,6 +187,12 @@ class MeshGraphQL(GraphQL[Context, None]):
     async def create_websocket_response(self, request: WebSocket, subprotocol: str | None) -> WebSocket:
         await request.accept(subprotocol, [(REQUEST_ID.encode(), request.state.request_id.encode())])
         return request
+
+    def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
+        if self.origins.allows(origin) or super().is_websocket_origin_allowed(request, origin):
+            return True
+        self.origins.refused(origin)
+        return False
 
     def encode_json(self, data: object) -> str:
         # Text, not bytes: Strawberry would send bytes to a WebSocket as a binary frame.

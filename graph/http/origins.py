@@ -40,6 +40,8 @@ _EXPOSED: Final = ", ".join(
 _MOST_LOGGED: Final = 100
 """Origins, each once: what is sent is not to fill a disk."""
 
+_LONGEST_LOGGED: Final = 200
+
 _log = logging.getLogger(__name__)
 
 
@@ -65,14 +67,17 @@ class Origins:
     def log_refused(self, headers: Headers) -> None:
         """Log the origin of a preflight that is refused, once."""
         origin = headers.get("origin")
-        if origin is None or "access-control-request-method" not in headers:
-            return
-        if len(self._logged) < _MOST_LOGGED and origin not in self._logged:
-            self._logged.add(origin)
+        if origin is not None and "access-control-request-method" in headers:
+            self.refused(origin)
+
+    def refused(self, origin: str) -> None:
+        """Note in the log that a page of this origin may not use the API."""
+        if len(self._logged) < _MOST_LOGGED and origin[:_LONGEST_LOGGED] not in self._logged:
+            self._logged.add(origin[:_LONGEST_LOGGED])
             _log.warning(
                 "a page of the origin %r may not use the API: if it should, add it to the setting allowed_origins "
                 "(OMNIRELAY_ALLOWED_ORIGINS)",
-                origin[:200],
+                origin[:_LONGEST_LOGGED],
             )
 
 

@@ -4,7 +4,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Final, TypeAlias
 
 import strawberry
@@ -16,6 +16,7 @@ from persistence.model import queries
 from persistence.model.paging import MAX_PAGE, PageRequest
 from persistence.model.plans import RebalancePlan
 from persistence.model.records import Change, ChangeKind, Namespace
+from persistence.offload import offload
 from persistence.planning import lifecycle
 from persistence.planning.planner import MAX_MOVES
 from persistence.planning.proposal import Move, Proposal
@@ -147,7 +148,8 @@ def made_by(parent: strawberry.Parent[Any]) -> Change | None:
 
 async def with_makers(services: Services, proposal: Proposal, page: Sequence[Move]) -> Sequence[Any]:
     """The moves of a page, each with the change that made it: a plan's changes make its moves in their order."""
-    where = queries.ChangeFilter(kinds=[ChangeKind.APPLY_PLAN], plan_id=proposal.id)
+    plan_id = await offload(len(proposal.moves), attrgetter("id"), proposal)
+    where = queries.ChangeFilter(kinds=[ChangeKind.APPLY_PLAN], plan_id=plan_id)
     request: PageRequest[int] = PageRequest(MAX_PAGE)
     made_up_to, changes = 0, list[tuple[int, Change]]()
     numbers = {move.key: number for number, move in enumerate(proposal.moves)}

@@ -55,7 +55,9 @@ class LiveChanges:
         self._held: deque[Change] = deque(maxlen=HELD)
         """Without a gap, oldest first, of the stream `_epoch`."""
         self._epoch = ""
-        self._reading = asyncio.Lock()
+        # Of what is new, and of what is older than what is held: followers that are behind, each at a position of its
+        # own, do not make those wait that keep up.
+        self._reading, self._reading_older = asyncio.Lock(), asyncio.Lock()
 
     async def begin(self, after: StreamPosition | None) -> StreamPosition:
         """Where following starts: at that position, or (null) at the newest change. Raises EpochMismatch for a position
@@ -98,7 +100,7 @@ class LiveChanges:
         Raises EpochMismatch where the change that the position names is not in history any more."""
         if (held := self._held_after(position)) is not None:
             return held
-        async with self._reading:
+        async with self._reading_older if self._is_older(position) else self._reading:
             if (held := self._held_after(position)) is not None:
                 return held
             try:
@@ -127,6 +129,10 @@ class LiveChanges:
             return None
         last = min(index + 1 + self._limits.page, len(self._held))
         return [self._held[at] for at in range(index + 1, last)]
+
+    def _is_older(self, position: StreamPosition) -> bool:
+        """Whether what follows is not held because newer changes are."""
+        return self._epoch == position.epoch and bool(self._held) and position.revision < self._held[0].id
 
     def _hold(self, epoch: str, rows: Sequence[Change]) -> None:
         """Those that follow what is held; where they follow with a gap, those in its place."""

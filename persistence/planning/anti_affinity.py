@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
+
+import numpy as np
 
 from persistence.planning.proposal import Move, Violation
 from persistence.planning.snapshot import PlacedShard
 from strategies import model
 from strategies.bounds import Bounds
+from strategies.overflow import Overflow
 from strategies.placing import Placer
 
 
@@ -24,25 +28,32 @@ class Separated:
 
 
 def separate(
-    namespace: str, shards: Sequence[PlacedShard], preferred: Sequence[str], staying: Collection[int], placer: Placer
+    namespace: str,
+    shards: Sequence[PlacedShard],
+    preferred: Sequence[str],
+    staying: Collection[int],
+    placer: Placer,
+    *,
+    even_on_full: bool = True,
 ) -> Separated:
     """`preferred` are the strategy's first choices, `staying` the positions of shards that keep their owner anyway.
 
     Those have their nodes first. Then, by id, each has its first choice if that is free, and the others the best that
-    is left: so as few as can be are sent elsewhere. A full node is chosen only where no other is left for the group.
-    Where a group has more shards than nodes, those that are on one by themselves keep it, and those that find none
-    stay.
+    is left: so as few as can be are sent elsewhere. A full node is chosen only where no other is left for the group,
+    and not at all without `even_on_full`. Where a group has more shards than nodes, those that are on one by themselves
+    keep it, and those that find none stay.
     """
-    room = room_beside(shards, staying, placer) if placer.bounded else None
     positions: dict[str, list[int]] = defaultdict(list)
     for position, shard in enumerate(shards):
         if shard.group is not None:
             positions[shard.group].append(position)
-    eligible = frozenset(node.node_id for node in placer.nodes)
+    groups = sorted(positions.items())
+    asking = [position for _, members in groups for position in members if position not in staying]
+    choices = _Choices(namespace, shards, asking, staying, placer)
     targets: dict[int, str] = {}
     stuck: set[int] = set()
     violations: list[Violation] = []
-    for group, members in sorted(positions.items()):
+    for group, members in groups:
         taken: dict[str, int] = {}
         for position in members:
             if position in staying:
@@ -52,7 +63,7 @@ def separate(
         free = [position for position in members if position not in staying]
         if not free:
             continue  # of most groups, where a plan is narrowed to few nodes
-        found = _assigned(namespace, shards, free, preferred, set(taken), placer, eligible, room)
+        found = _assigned(shards, free, preferred, set(taken), choices, even_on_full=even_on_full)
         targets |= found
         for position in free:
             if position not in found:
@@ -62,40 +73,111 @@ def separate(
 
 
 def _assigned(
-    namespace: str,
     shards: Sequence[PlacedShard],
     free: Sequence[int],
     preferred: Sequence[str],
     taken: set[str],
-    placer: Placer,
-    eligible: frozenset[str],
-    room: Room | None,
+    choices: _Choices,
+    *,
+    even_on_full: bool,
 ) -> Mapping[int, str]:
-    """A node of its own for each position, of as many as there are nodes for. `taken` grows by those.
-
-    Groups are many, and so are nodes: none of them is gone through unless a shard has to be ranked.
-    """
+    """A node of its own for each position, of as many as there are nodes for. `taken` grows by those."""
     found: dict[int, str] = {}
 
-    def claim(choices: Iterable[tuple[int, str]], *, if_full: bool = False) -> None:
-        for position, node_id in choices:
-            is_free = node_id in eligible and node_id not in taken
-            if position not in found and is_free and (if_full or room is None or room.is_open(node_id)):
-                found[position] = node_id
-                taken.add(node_id)
-                if room is not None:
-                    room.take(node_id, shards[position].capacity_hint)
+    def claim(position: int, node_id: str) -> None:
+        found[position] = node_id
+        taken.add(node_id)
+        choices.take(node_id, shards[position].capacity_hint)
 
-    if len(free) > len(eligible) - sum(map(eligible.__contains__, taken)):
-        claim(((position, shards[position].owner_node_id) for position in free), if_full=True)
-    claim((position, preferred[position]) for position in free)
+    if len(free) > len(choices.nodes) - sum(map(choices.nodes.__contains__, taken)):
+        for position in free:
+            if (owner := shards[position].owner_node_id) in choices.nodes and owner not in taken:
+                claim(position, owner)
     for position in free:
-        if position not in found and not taken.issuperset(eligible):
-            shard = shards[position]
-            ranked = placer.rank(namespace, model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint))
-            claim((position, node_id) for node_id in ranked)
-            claim(((position, node_id) for node_id in ranked), if_full=True)
+        if position not in found and choices.is_open(preferred[position]) and preferred[position] not in taken:
+            claim(position, preferred[position])
+    for position in free:
+        if position not in found and (best := choices.best(position, taken, even_on_full=even_on_full)) is not None:
+            claim(position, best)
     return found
+
+
+class _Choices:
+    """The best node for a shard among those that are left, without ranking them all where that can be done without.
+
+    `asking` are the positions of the shards that may be given one, in the order in which they are. A node that is full
+    never has room again.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        shards: Sequence[PlacedShard],
+        asking: Sequence[int],
+        staying: Collection[int],
+        placer: Placer,
+    ) -> None:
+        self._node_ids = [node.node_id for node in placer.nodes]
+        self.nodes = {node_id: index for index, node_id in enumerate(self._node_ids)}
+        """Their indexes, by id."""
+        self._placer = placer
+        self._namespace = namespace
+        self._asking = [
+            model.Shard(shard.shard_id, shard.capacity_hint, shard.locality_hint)
+            for shard in map(shards.__getitem__, asking)
+        ]
+        self._at = {position: at for at, position in enumerate(asking)}
+        self._room = room_beside(shards, staying, placer) if placer.bounded and asking else None
+        self._open = {one for one in self.nodes if self._room is None or self._room.is_open(one)}
+        self._overflow: Overflow | None = None
+
+    def is_open(self, node_id: str) -> bool:
+        """Of a node that may own shards, whether it has room."""
+        return node_id in self._open
+
+    def take(self, node_id: str, capacity: float) -> None:
+        if self._room is None:
+            return
+        self._room.take(node_id, capacity)
+        if node_id in self._open and not self._room.is_open(node_id):
+            self._open.remove(node_id)
+            if self._overflow is not None:
+                self._overflow.close(self.nodes[node_id])
+
+    def best(self, position: int, taken: set[str], *, even_on_full: bool) -> str | None:
+        """The first in its rank that has room and is not taken; else, `even_on_full`, the first that is not taken."""
+        at = self._at[position]
+        if len(self._open) > len(taken) or not self._open <= taken:
+            first = self._first_open(at)
+            return first if first not in taken else self._first_of_rank(at, self._open, taken)
+        if not even_on_full:
+            return None
+        first = self._node_ids[self._firsts[at]]
+        return first if first not in taken else self._first_of_rank(at, self.nodes, taken)
+
+    def _first_of_rank(self, at: int, among: Container[str], taken: set[str]) -> str | None:
+        rank = self._placer.rank(self._namespace, self._asking[at])
+        return next((node_id for node_id in rank if node_id in among and node_id not in taken), None)
+
+    def _first_open(self, at: int) -> str:
+        first = self._node_ids[self._firsts[at]]
+        if first in self._open:
+            return first
+        if self._overflow is None:
+            self._overflow = self._placer.overflow(self._batch, np.arange(len(self._asking)))
+            for node_id in self.nodes.keys() - self._open:
+                self._overflow.close(self.nodes[node_id])
+        return self._node_ids[self._overflow.first_open(at)]
+
+    @cached_property
+    def _batch(self) -> model.Shards:
+        return model.Shards.of(self._namespace, self._asking)
+
+    @cached_property
+    def _firsts(self) -> Sequence[int]:
+        """The first in rank of each, as an index: what the strategy would choose for a shard that has no owner."""
+        firsts: list[int] = self._placer.first_choices(self._batch).tolist()
+        return firsts
 
 
 def room_beside(shards: Sequence[PlacedShard], staying: Collection[int], placer: Placer) -> Room:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from persistence.model.records import MoveReason, Namespace, Node, NodeStatus
-from persistence.planning.anti_affinity import Separated, room_beside, separate
+from persistence.planning.anti_affinity import Separated, separate
 from persistence.planning.leaders import leader_after, led_elsewhere, unfit_to_lead
 from persistence.planning.placement import VACATING_REASONS, NamespacePlacement, misplaced_pins, obstacle, status_of
 from persistence.planning.proposal import Move, Violation
@@ -150,15 +150,10 @@ def _separated(
         return Separated()
     first = [shard.owner_node_id for shard in shards]
     choices = placer.first_choices(model.taken(batch, np.array(grouped, np.intp)))
+    node_ids = [node.node_id for node in placer.nodes]
     for position, choice in zip(grouped, choices.tolist(), strict=True):
-        first[position] = placer.nodes[choice].node_id
-    separated = separate(namespace.name, shards, first, staying, placer)
-    targets: dict[int, str] = {}
-    room = room_beside(shards, staying, placer)
-    for position, target in separated.targets.items():
-        if room.is_open(target):
-            room.take(target, shards[position].capacity_hint)
-            targets[position] = target
+        first[position] = node_ids[choice]
+    targets = separate(namespace.name, shards, first, staying, placer, even_on_full=False).targets
     return Separated(targets, set(grouped) - targets.keys())
 
 

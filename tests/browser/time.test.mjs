@@ -24,10 +24,6 @@ async function closed(page) {
 
 const boxOf = async (page, node) => (await page.locator(".as-boxes li", { hasText: node }).locator(".sr").textContent()).replaceAll(",", "");
 
-/** The change that made this revision is shown, and with it the next and the one before are known: a key that steps to
- * one that is not read yet does nothing. */
-const stepped = (page, revision) => page.locator(".latest", { hasText: new RegExp(`\\br${revision}\\b`) }).waitFor();
-
 test("the map is as it was, the difference is counted, and steps go from change to change", async () => {
   const first = await server.shard("orders", "orders-020");
   const [one, two] = ["node-eu-1", "node-us-1", "node-ap-1"].filter((node) => node !== first.ownerNodeId);
@@ -44,11 +40,9 @@ test("the map is as it was, the difference is counted, and steps go from change 
 
   await page.getByRole("button", { name: "change >" }).click();
   await page.waitForURL((url) => url.searchParams.get("at") === revisions[0]);
-  await stepped(page, revisions[0]);
   await page.getByText("2 moved", { exact: true }).waitFor();
   await page.keyboard.press("]");
   await page.waitForURL((url) => url.searchParams.get("at") === revisions[1]);
-  await stepped(page, revisions[1]);
   await page.getByText("1 moved", { exact: true }).waitFor();
   await page.getByText("alice").first().waitFor();
   await page.keyboard.press("[");

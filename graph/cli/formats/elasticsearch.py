@@ -59,7 +59,7 @@ def _shard_id(line: int, copy: Mapping[str, Any], problems: Problems) -> str | N
         problems.add(line, "index", "is missing")
     elif not re.fullmatch("0|[1-9][0-9]{0,9}", str(shard), re.ASCII):
         problems.add(line, "shard", f"{quoted(str(shard))} is no number of a shard")
-    elif prirep not in {"p", "r"}:
+    elif prirep not in ("p", "r"):  # of JSON it may be anything, a list too
         problems.add(line, "prirep", f"{quoted(str(prirep))} is neither p nor r")
     else:
         return f"{index}[{shard}]"

@@ -105,8 +105,10 @@ def _member(name: str) -> ColumnElement[Any]:
 _NEWEST: Final = (
     select(CHANGES.c.id, CHANGES.c.change_ticket, CHANGES.c.committed_at, _member("current").label("current"))
     .where(
-        NODES.c.node_id == NODE_OF_CHANGE,
+        # In the collation that the index has: that of the column is another, and PostgreSQL would read all changes.
+        NODES.c.node_id.collate("default") == NODE_OF_CHANGE,
         CHANGES.c.id <= bindparam("where_up_to_id", type_=BigInteger),
+        nothing_passed(CHANGES.c.id),
     )
     .order_by(CHANGES.c.id.desc())
     .limit(literal_column("1"))

@@ -24,7 +24,7 @@ from tests.support.graphql_api import services_of
 from tests.support.mesh import Mesh, because, new
 from tests.support.reused_store import ReusedStores
 from tests.support.serving import serving
-from tests.support.tokens import shared_secret, token
+from tests.support.tokens import shared_secret, soon, token
 
 POSTGRES = pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 PATH = "/audit/export"
@@ -118,6 +118,30 @@ async def test_it_takes_a_token_with_the_scope_for_it(services: Services) -> Non
         assert (refused.status_code, refused.json()["errors"][0]["extensions"]["scope"]) == (403, "mesh.audit")
         answer = await http.get(PATH, headers={"authorization": f"Bearer {token(Scope.AUDIT)}"})
         assert (answer.status_code, answer.text) == (200, "x")
+
+
+async def test_one_ends_when_its_token_expires_and_is_not_taken_for_whole(services: Services) -> None:
+    exporter = Scripted(b"first", b"second")
+    async with client(replace(services, exporter=exporter), authentication=shared_secret()) as http:
+        headers = {"authorization": f"Bearer {token(Scope.AUDIT, exp=soon())}"}
+        with pytest.raises(httpx2.RemoteProtocolError):
+            await http.get(PATH, headers=headers)
+        assert exporter.ended.is_set()
+        exporter.gate.set()
+        later = {"authorization": f"Bearer {token(Scope.AUDIT)}"}
+        assert (await http.get(PATH, headers=later)).content == b"firstsecond"
+
+
+async def test_a_namespace_that_cannot_be_looked_up_is_unavailable(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_name: str) -> bool:
+        raise StoreUnavailable("the database has gone")
+
+    monkeypatch.setattr(services.store.namespaces, "exists", away)
+    async with client(replace(services, exporter=Scripted(b"x"))) as http:
+        answer = await http.get(PATH, params={"namespace": "billing"})
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (503, "UNAVAILABLE")
 
 
 async def test_parameters_are_passed_on_or_named_where_they_are_wrong(services: Services) -> None:

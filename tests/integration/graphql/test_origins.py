@@ -98,7 +98,7 @@ async def test_other_origins_may_nothing_and_the_log_says_which_setting_it_is(
     assert "access-control-allow-origin" not in (await http.get("/metrics", headers={"origin": OPS})).headers
 
 
-async def test_a_socket_is_opened_for_the_page_and_for_no_other(address: str) -> None:
+async def test_a_socket_is_opened_for_the_page_and_for_no_other(address: str, caplog: pytest.LogCaptureFixture) -> None:
     async def opened(origin: str) -> None:
         protocols = [Subprotocol("graphql-transport-ws")]
         async with connect(f"ws://{address}/graphql", subprotocols=protocols, origin=Origin(origin)):
@@ -106,6 +106,11 @@ async def test_a_socket_is_opened_for_the_page_and_for_no_other(address: str) ->
 
     await opened(OPS)
     await opened(f"http://{address}")
-    with pytest.raises(InvalidStatus) as refused:
-        await opened("https://elsewhere.example")
-    assert refused.value.response.status_code == 403
+    long = "https://elsewhere.example/" + 8_000 * "x"
+    for origin in ("https://elsewhere.example", "https://elsewhere.example", long):
+        with pytest.raises(InvalidStatus) as refused:
+            await opened(origin)
+        assert refused.value.response.status_code == 403
+    logged = [record.getMessage() for record in caplog.records if "elsewhere" in record.getMessage()]
+    assert len(logged) == 2
+    assert all("OMNIRELAY_ALLOWED_ORIGINS" in line and len(line) < 400 for line in logged)

@@ -170,6 +170,8 @@ def test_a_slot_that_moved_is_written_with_its_node_and_a_replica_that_took_over
          f"line 2, ownerNodeId: {identifier_problem('es hot 3')}"),
         ("elasticsearch", "index shard prirep node\na x p n\n", "line 2, shard: 'x' is no number of a shard"),
         ("elasticsearch", "index shard prirep node\na 0 q n\n", "line 2, prirep: 'q' is neither p nor r"),
+        ("elasticsearch", '[{"index":"a","shard":"0","prirep":[],"node":"n"}]',
+         "line 1, prirep: '[]' is neither p nor r"),
         ("elasticsearch", "index shard prirep node\na 0 p n\na 0 p m\n",
          "line 3: is a second primary of a[0], after line 2"),
         ("elasticsearch", '[{"index":"a","shard":"0","prirep":"p","node":7}]',
@@ -194,7 +196,7 @@ def test_a_slot_that_moved_is_written_with_its_node_and_a_replica_that_took_over
         ("ceph", '{"pg_stats":[{"pgid":"1.0","up":[1],"acting":[1],"up_primary":1,"acting_primary":1}]}',
          "line 1: 'None' is no state"),
     ],
-    ids=range(36),
+    ids=range(37),
 )  # fmt: skip
 def test_a_line_that_will_not_do_is_reported(form: str, text: str, problem: str) -> None:
     assert read(form, text)[1] == [problem]

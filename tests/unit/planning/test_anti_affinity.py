@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +16,11 @@ from persistence.model.records import NodeStatus
 from persistence.planning.explanation import explain
 from persistence.planning.planner import propose
 from persistence.planning.proposal import Proposal
+from persistence.planning.scope import PlanScope
 from persistence.planning.snapshot import PlacedShard, PlacementSnapshot
 from persistence.planning.waves import change_limit, wave_moves
+from strategies import model
+from strategies.placing import Placer
 from tests.support.snapshots import STRATEGIES, namespace, node, nodes, shard, snapshot
 
 OWNERS = [f"node-{number}" for number in range(5)]
@@ -205,3 +209,30 @@ def test_those_that_wait_for_others_of_their_group_come_after_them() -> None:
         proposal = planned(snapshot(there, [shard("s1", first, group="g"), shard("s2", second, group="g")]))
         assert proposal.together is None
         assert planned(snapshot(there, [shard("s1", first, group="g"), shard("s2", second, group="g")]), 1).moves
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"maxShardsPerNode": 11}, {"maxShardsPerNode": 14}, {"maxLoadPercent": 105}],
+    ids=["no bound", "unplaceable", "with room", "balanced"],
+)
+def test_most_shards_of_pairs_find_a_node_without_all_nodes_being_ranked(
+    parameters: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred of them move. Only where the node that is best is the other's is a shard ranked."""
+    ids = [f"n{number:02}" for number in range(40)]
+    placed = [shard(f"s{number:03}", ids[number % 40], group=f"g{number // 2}") for number in range(400)]
+    there = [node(one, NodeStatus.DOWN if one < "n10" else NodeStatus.ACTIVE) for one in ids]
+    ranked: list[str] = []
+    rank = Placer.rank
+
+    def counted(self: Placer, name: str, one: model.Shard) -> Sequence[str]:
+        ranked.append(one.shard_id)
+        return rank(self, name, one)
+
+    monkeypatch.setattr(Placer, "rank", counted)
+    plan = propose(
+        snapshot(there, placed, namespace(parameters=parameters)), STRATEGIES, scope=PlanScope(tuple(ids[:10]))
+    )
+    assert len(plan.moves) > 25
+    assert len(ranked) <= 10, ranked

@@ -45,8 +45,12 @@ export function usePages<Result, Variables, Row>(
   const next = page?.pageInfo.hasNextPage ? page.pageInfo.endCursor : null;
   useEffect(() => {
     if (here.waiting === 0 || (page === null && error === null)) return;
-    if (next === null) setPlace({ ...here, waiting: 0 });
-    else setPlace({ ...here, cursors: [...here.cursors, next], waiting: here.waiting - 1 });
+    // By what is there then: more may have been pressed meanwhile.
+    setPlace((before) => {
+      if (before.list !== list || before.cursors.length !== here.cursors.length) return before;
+      if (next === null) return { ...before, waiting: 0 };
+      return { ...before, cursors: [...before.cursors, next], waiting: before.waiting - 1 };
+    });
   });
   return {
     rows: shown?.nodes ?? null,

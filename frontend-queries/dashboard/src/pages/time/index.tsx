@@ -70,8 +70,10 @@ function TimeLine({ since }: { since: string }) {
   );
   const aTime = a.type === "time" ? a.time : ((reached ?? made.data?.shardDiff.nodes[0]?.change)?.committedAt ?? null);
   const registered = useNodesAsOf(view === "map" ? a : null);
-  const { neighbours, error: unread } = useNeighbours(a, aTime, namespace);
-  const isUnknown = made.error !== null || unread !== null || (made.data !== null && aTime === null);
+  /** Before everything there is nothing but a next one. */
+  const isZero = a.type === "revision" && Number(a.revision) === 0;
+  const { neighbours, error: unread } = useNeighbours(a, isZero ? iso(Date.parse(since) - 1) : aTime, namespace);
+  const isUnknown = isZero || made.error !== null || unread !== null || (made.data !== null && aTime === null);
 
   const held = useMemo(() => (isListed ? snapshotOf(namespace, connection.get().revision) : null), [isListed, namespace, query.get("at"), query.get("vs"), range]);
   const now: Moment | null = held && { type: "revision", revision: String(held.revision) as never };
