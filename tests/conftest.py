@@ -27,6 +27,9 @@ _FOLDER: Final = "TESTS_POSTGRESQL_FOLDER"
 
 _TASKS_END_SECONDS: Final = 2.0
 
+_LONG_BEGIN_WITHIN: Final = 0.4
+"""Of the other tests, by their number. Those of units come last and take the least time."""
+
 # Of what collecting five thousand tests makes nothing is garbage, and looking for some takes as long as collecting.
 gc.disable()
 
@@ -65,8 +68,23 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may take long begins first, so that in the end no worker is left alone with it."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    """Files that may take long wait for most of it. They begin one after the other, so that other workers use the
+    processor meanwhile, and early, so that in the end no worker is left alone with one."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    long = [path for path, own in files.items() if any(item.get_closest_marker("timeout") for item in own)]
+    short = [path for path in files if path not in long]
+    between = _LONG_BEGIN_WITHIN * sum(len(files[path]) for path in short) / max(1, len(long))
+    items.clear()
+    begun = passed = 0
+    for path in short:
+        while begun < len(long) and passed >= begun * between:
+            items += files[long[begun]]
+            begun += 1
+        items += files[path]
+        passed += len(files[path])
+    items += [item for path in long[begun:] for item in files[path]]
 
 
 @pytest.fixture(autouse=True)

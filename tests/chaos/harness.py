@@ -35,7 +35,8 @@ class Plan:
 
     `largest` is how many shards a change has at most, `batches` after how many a subscriber leaves at the latest,
     `events` how many of the subscribers use server-sent events, `nodes` how many mesh nodes keep a table besides. Who
-    gets nothing for `timeout` seconds, although there is something to get and no fault is on, counts as stuck.
+    gets nothing for `timeout` seconds, although there is something to get and no fault is on, counts as stuck; after
+    the last write `catch_up_timeout` is enough.
     """
 
     seed: int
@@ -49,6 +50,7 @@ class Plan:
     largest: int = 500
     batches: int = 200
     timeout: float = 60.0
+    catch_up_timeout: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class Run:
                 if (subscriber.epoch, subscriber.revision) != (epoch, head) and not task.done()
             ]
             moved_at = max([begun, *(subscriber.moved_at for subscriber in behind)])
-            if not behind or monotonic() - moved_at > self.plan.timeout:
+            if not behind or monotonic() - moved_at > self.plan.catch_up_timeout:
                 return
             watch(self)
             await asyncio.sleep(_LOOK_SECONDS)

@@ -230,7 +230,7 @@ def test_a_table_with_pins_and_groups_is_proven(orders: MeshServer) -> None:
 
 def test_a_position_that_was_compacted_away_means_a_new_table_and_its_net_difference(orders: MeshServer) -> None:
     told = Told()
-    mesh = MeshClient(orders.url)
+    mesh = MeshClient(orders.url, relist_seconds=0.2)
     mesh.on_change(told)
     with mesh:
         until_live(mesh)
