@@ -71,7 +71,7 @@ class Connections:
         self._most_of_address = most_of_address
         self._is_counted = is_counted or _is_remote
         self._of_address: Counter[str] = Counter()
-        self.open = 0
+        self.open = self._admitted = 0
         self._garbage = ConnectionGarbage()
         self._logged: dict[str, float] = {}
 
@@ -83,7 +83,6 @@ class Connections:
         address = client[0] if client else ""
         self._of_address[address] += 1
         self.open += 1
-        self._garbage.opened(self.open)
         if self._most_of_address and self._of_address[address] > self._most_of_address and self._is_counted(address):
             self._log_at_times(
                 "address",
@@ -123,7 +122,15 @@ class Connections:
         if self._of_address[address] <= 0:
             del self._of_address[address]
         self.open -= 1
-        self._garbage.closed(self.open)
+
+    def admitted(self) -> None:
+        """One is a socket whose caller is known, and will stay. Followed by one of `left`."""
+        self._admitted += 1
+        self._garbage.opened(self._admitted)
+
+    def left(self) -> None:
+        self._admitted -= 1
+        self._garbage.closed(self._admitted)
 
     def _log_at_times(self, what: str, line: str) -> None:
         """One line, however many connections it is about: then none of its kind for a minute."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 CONNECTIONS_AT_ONCE: Final = 100
-"""Whose objects are exempted together: some ten thousand, which takes a few milliseconds."""
+"""Sockets whose objects are exempted together: some ten thousand, which takes a few milliseconds."""
 
 _FEW: Final = 0.1
 """Of the connections that there were. When no more are left, what was garbage among their objects is looked for."""

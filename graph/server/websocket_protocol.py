@@ -81,6 +81,7 @@ class WebSocketProtocol(asyncio.Protocol):
         "_frames",
         "_handshake",
         "_heartbeat",
+        "_is_admitted",
         "_late_timer",
         "_loop",
         "_made_at",
@@ -132,6 +133,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._answer: Response | Mapping[str, Any] | None = None
         self._heartbeat = Heartbeat.of(server_state, self._loop, config.ws_ping_interval)
         self._state = _State.CONNECTING
+        self._is_admitted = False
         self._frames = FrameReader(MAX_FIRST_BYTES)
         self._message: dict[str, Any] | None = None
         # The event of the end, once it has come.
@@ -164,6 +166,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     @max_message_bytes.setter
     def max_message_bytes(self, most: int) -> None:
+        if self._state is _State.LOST:
+            return
+        if self.registry is not None and not self._is_admitted:
+            self._is_admitted = True
+            self.registry.admitted()
         self._frames.max_message_bytes = most
 
     @property
@@ -188,6 +195,8 @@ class WebSocketProtocol(asyncio.Protocol):
         self._server_state.connections.discard(cast("Any", self))
         if self.registry is not None:
             self.registry.ended(self._client)
+            if self._is_admitted:
+                self.registry.left()
         if self.close_timer is not None:
             self.close_timer.cancel()
             self.close_timer = None
