@@ -9,7 +9,6 @@ null where it spreads to. Each takes the value and the run, `graph.execution.ope
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from types import NoneType
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from graphql import (
@@ -35,7 +34,7 @@ from strawberry.types.base import StrawberryObjectDefinition, has_object_definit
 from strawberry.types.field import StrawberryField
 
 from graph.execution.inputs import Functions, InputCompiler, NotPrepared, Read
-from graph.execution.leaves import NAMES, complete_leaf
+from graph.execution.leaves import NAMES, complete_leaf, object_names
 from graph.execution.records import Edges, LatestBytes, RecordBytes, Selection, SelectionBytes
 from graph.execution.selected_fields import TYPENAME, SelectedFields, leaves
 
@@ -125,9 +124,9 @@ class SelectionCompiler:
             together=together,
             has_object_definition=has_object_definition,
             LISTS=(list, tuple),
-            NOT_OBJECTS=(NoneType, Exception),
             Edges=Edges,
             **NAMES,
+            **object_names(),
         )
         self._composites: dict[_SelectionKey, _Composite] = {}
         self.called: list[CalledField] = []
@@ -254,7 +253,7 @@ class SelectionCompiler:
             return None
         checks, members = self._object_members(type_, details, given)
         items = ", ".join(f"{name!r}: {member.code}" for name, member in members.items())
-        return _Expression(f"({{{items}}} if not isinstance({assigned}, NOT_OBJECTS){checks} else failed())")
+        return _Expression(f"({{{items}}} if (type({assigned}) in OBJECTS or checked({given})){checks} else failed())")
 
     def _kept_items(self, type_: GraphQLOutputType, details: list[FieldDetails]) -> _Composite | None:
         """The function for items that must not be null, and of which JSON is kept."""
@@ -329,7 +328,7 @@ class SelectionCompiler:
 
     def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
         checks, members = self._object_members(type_, details, "value")
-        return self._mapping(f"not isinstance(value, NOT_OBJECTS){checks} or failed(); ", members, "value, run")
+        return self._mapping(f"(type(value) in OBJECTS or checked(value)){checks} or failed(); ", members, "value, run")
 
     def _object_members(
         self, type_: GraphQLObjectType, details: list[FieldDetails], value: str

@@ -1,4 +1,8 @@
-"""The patterns of ids, which migration 0018 widened, are validated, beside which writes go on."""
+"""The patterns of ids, which migration 0018 widened, are validated.
+
+Writes go on beside that where 0018 was committed before. One `db upgrade` is one transaction: then they wait, and reads
+of the table too, until all shards were read (docs/operations/upgrade.md).
+"""
 
 from __future__ import annotations
 

@@ -297,13 +297,14 @@ class GroupCommit:
             if not changes:
                 return
             async with self._turn_of(group) as waited:
-                # Those that ran out of time meanwhile were answered that nothing is written.
+                if waited:
+                    await _limit(connection, group.waiting)
+                # Those that ran out of time meanwhile were answered that nothing is written. Nothing is waited for from
+                # here until they are marked as sent.
                 changes = [(each, write_set) for each, write_set in changes if not each.answer.done()]
                 group.waiting = [each for each, _ in changes]
                 if not changes:
                     return
-                if waited:
-                    await _limit(connection, group.waiting)
                 for each in group.waiting:
                     each.sent = True
                 with self._commit_spans(group.waiting):
@@ -431,7 +432,7 @@ class GroupCommit:
 
 
 async def _limit(group: ChangeGroup, waiting: Sequence[_Waiting]) -> None:
-    left = min(each.left() for each in waiting)
+    left = min((each.left() for each in waiting if not each.answer.done()), default=WRITE_SECONDS)
     if left < WRITE_SECONDS - _UNHURRIED_SECONDS:
         await group.limit(max(left, _UNHURRIED_SECONDS))
 

@@ -43,6 +43,23 @@ test("a freeze is on the page as soon as it is made, in the sentence, the rules 
   await closed(page);
 });
 
+test("a freeze to come, and one that comes again, are on the mesh", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/");
+  const at = (hours) => new Date(Date.now() + hours * 3_600_000);
+  await server.configure("telemetry", { freezes: [{ begins: at(2).toISOString(), ends: at(3).toISOString(), reason: "release night" }] });
+  await page.getByRole("link", { name: /^telemetry freezes at / }).click();
+  assert.match(await page.getByRole("row", { name: /^telemetry/ }).textContent(), /from /);
+  await page.getByRole("link", { name: "Mesh", exact: true }).click();
+  await server.configure("telemetry", {
+    freezes: [],
+    recurringFreezes: [{ schedule: `0 ${at(-1).getUTCHours()} * * *`, duration: "PT6H", timeZone: "UTC", reason: "every day" }],
+  });
+  await page.getByRole("link", { name: /^FROZEN telemetry until / }).waitFor();
+  await server.configure("telemetry", { recurringFreezes: [] });
+  await closed(page);
+});
+
 test("a refusal says which rules were in the way, and what helps", async () => {
   await server.configure("sessions", { ticketRequired: true });
   const { version } = await server.shard("sessions", "sessions-030");

@@ -8,6 +8,7 @@ import { Browser, Server, live } from "./harness.mjs";
 const { values } = parseArgs({
   options: {
     shards: { type: "string", default: "10000" },
+    compare: { type: "string", default: "0" }, // so many are moved, and the page of time compares before and after
     nodes: { type: "string" },
     minutes: { type: "string", default: "1" },
     rate: { type: "string", default: "50" },
@@ -116,6 +117,21 @@ try {
   const painted = await frames;
   const dom = await page.evaluate(() => document.querySelectorAll("*").length);
   console.log(`${sent} diffs in ${minutes} min (${(sent / minutes / 60).toFixed(0)}/s): ${(painted / minutes / 60).toFixed(0)} frames/s; tasks: ${await longTasks(began)}; heap ${before.toFixed(1)} -> ${(await heap()).toFixed(1)} MB; DOM ${dom}`);
+  const compared = Number(values.compare);
+  if (compared > 0) {
+    const { revision } = (await server.send("StreamHead")).head;
+    for (let first = 0; first < compared; first += A_CHANGE) await moved(first, Math.min(A_CHANGE, compared - first));
+    const opened = Date.now();
+    await page.goto(`${server.url}/time?at=${revision}&show=list`);
+    const counts = page.locator(".time-filters [role=status]");
+    await counts.waitFor({ timeout: 120_000 });
+    const elements = await page.evaluate(() => document.querySelectorAll("*").length);
+    console.log(`compared after ${Date.now() - opened} ms: ${await counts.textContent()}; tasks: ${await longTasks()}; heap ${(await heap()).toFixed(1)} MB; DOM ${elements}`);
+    const asMap = Date.now();
+    await page.getByRole("button", { name: "Map as at A" }).click();
+    await page.locator(".as-at, .verdict.blocked").first().waitFor();
+    console.log(`as a map after ${Date.now() - asMap} ms: ${(await page.locator(".as-at").count()) ? "shown" : "left out, for not all is read"}`);
+  }
   if (page.errors.length || page.strangers.length) console.log("errors", page.errors, page.strangers);
   if (process.env.SHOT) await page.screenshot({ path: process.env.SHOT });
 } finally {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Browser, Server, open, violations } from "./harness.mjs";
+import { Browser, Server, isOf, live, open, violations } from "./harness.mjs";
 
 const PAGES = ["/", "/?as=table", "/?node=node-eu-1&sel=orders/orders-000", "/live", "/shards", "/shards/orders/orders-007", "/time", "/plans", "/governance"];
 
@@ -49,6 +49,37 @@ describe("every page", () => {
   });
 });
 
+test("no shard is called orphaned before nodes were read, nor all well", async () => {
+  const page = await browser.page(server);
+  let held = 0;
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route("**/graphql", async (route) => {
+    if (/"to":/.test(route.request().postData() ?? "")) {
+      held += 1;
+      await released;
+    }
+    await route.continue();
+  });
+  await page.goto(server.url);
+  await live(page);
+  const main = page.getByRole("main");
+  assert.doesNotMatch(await main.textContent(), /orphaned|not registered|Nothing needs attention/i);
+  assert.equal(held, 1, "nodes are read by one request");
+  release();
+  await main.getByRole("grid").waitFor();
+  await page.context().close();
+});
+
+test("GraphiQL is reached from every page", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/plans");
+  await page.getByRole("link", { name: "GraphiQL" }).click();
+  await page.waitForURL(`${server.url}/graphql`);
+  await page.getByRole("tab", { name: /WatchShards/ }).waitFor();
+  await page.context().close();
+});
+
 describe("dialogs", () => {
   test("are clean, and give the focus back", async () => {
     const page = await browser.page(server);
@@ -66,12 +97,32 @@ describe("dialogs", () => {
     await page.context().close();
   });
 
+  test("find goes to what is looked for as soon as it is listed", async () => {
+    const page = await browser.page(server);
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    await page.route("**/graphql", async (route) => {
+      if (isOf(route.request(), "MeshShards")) await held;
+      await route.continue();
+    });
+    await page.goto(server.url);
+    await page.waitForSelector("h1", { state: "attached" });
+    await page.keyboard.press("/");
+    await page.keyboard.type("ders-007");
+    await page.getByText("Not among what is read so far").waitFor();
+    await page.keyboard.press("Enter");
+    release();
+    await page.waitForURL("**/shards/orders/orders-007");
+    assert.deepEqual(page.errors, []);
+    await page.context().close();
+  });
+
   test("find goes to a shard by a part of its name", async () => {
     const page = await browser.page(server);
     await open(page, server, "/");
     await page.keyboard.press("/");
     await page.keyboard.type("ders-007");
-    await page.getByRole("option", { name: /orders\/orders-007/ }).waitFor();
+    await page.getByRole("option", { name: /orders\/orders-007 shard on node-us-1$/ }).waitFor();
     assert.deepEqual(await violations(page), []);
     await page.keyboard.press("Enter");
     await page.waitForURL("**/shards/orders/orders-007");

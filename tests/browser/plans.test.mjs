@@ -86,6 +86,8 @@ test("a plan is proposed and applied in waves by one token, and approved by anot
   await approver.locator("dialog").getByRole("button", { name: "Approve" }).click();
   await approver.getByText("APPROVED", { exact: true }).waitFor();
 
+  await approver.getByText(/^Approved by alice .*: "looked at it"$/).waitFor();
+
   // The operator's page follows by itself.
   await operator.getByText("APPROVED", { exact: true }).waitFor();
   await operator.getByText(/Nothing stands in the way: the next wave moves \d+ shards/).waitFor();
@@ -152,8 +154,26 @@ test("the list of plans links to each, and a token that reads is offered nothing
   await page.getByRole("table", { name: "Plans" }).waitFor();
   assert.equal(await page.getByRole("link", { name: "New plan" }).count(), 0);
   assert.deepEqual(await violations(page), []);
+  assert.match(await page.getByRole("row").last().textContent(), /proposed by bob.*approved by alice/);
   await page.getByRole("table", { name: "Plans" }).getByRole("link").last().click();
-  await page.getByRole("heading", { level: 1, name: /^Plan [0-9a-f]{8}$/ }).waitFor();
+  const heading = page.getByRole("heading", { level: 1, name: /^Plan [0-9a-f]{8}$/ });
+  await heading.waitFor();
+  const path = new URL(page.url()).pathname;
   assert.equal(await page.locator(".actions button").count(), 0);
+
+  // A look at what draining a node would move needs no more than reading.
+  await page.getByRole("link", { name: "Mesh", exact: true }).click();
+  await page.locator(".balance").getByRole("button", { name: "node-us-1" }).click();
+  await page.getByRole("link", { name: "What draining moves" }).click();
+  await page.getByText(/Draining it moves \d+ shards/).waitFor();
+  assert.equal(await page.getByRole("main").getByRole("button").count(), 0);
+
+  // What the page shows of its id is enough to find it.
+  await page.getByRole("link", { name: "Plans", exact: true }).click();
+  await page.getByRole("table", { name: "Plans" }).waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type(path.slice("/plans/".length, "/plans/".length + 8));
+  await page.getByRole("option", { name: /plan \w+, proposed by bob$/ }).click();
+  await page.waitForURL(server.url + path);
   await closed(page);
 });

@@ -186,7 +186,7 @@ async def test_an_event_streams_operation_ends_when_it_begins(traced: Traced) ->
     headers = {"accept": "text/event-stream", "traceparent": parent()}
     url = f"http://{traced.address}/graphql"
     async with (
-        httpx2.AsyncClient() as http,
+        httpx2.AsyncClient(timeout=60) as http,
         http.stream("POST", url, json={"query": FOLLOW}, headers=headers) as answer,
     ):
         async for line in answer.aiter_lines():

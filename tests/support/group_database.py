@@ -33,6 +33,8 @@ class GroupDatabase:
     failures: list[Exception | None] = field(default_factory=list)
     answers: list[list[StoreError | None]] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
+    limiting: asyncio.Event | None = None
+    """Until it is set, no limit is answered."""
     reads: list[int] = field(default_factory=list)
     """How many shards each group has read."""
     locked: set[ShardKey] = field(default_factory=set)
@@ -63,6 +65,8 @@ class HeldGroup:
 
     async def limit(self, seconds: float) -> None:
         self.database.limits.append(seconds)
+        if self.database.limiting is not None:
+            await self.database.limiting.wait()
 
     async def read(self, shards: Sequence[ShardKey], node_ids: Collection[str] = ()) -> ReadState:
         self.database.reads.append(len(shards))

@@ -158,3 +158,30 @@ async def test_a_group_that_waited_for_its_turn_has_the_time_that_is_left_then(
     await asyncio.gather(first, *tasks)
     (limit,) = database.limits
     assert 2 < limit <= 3
+
+
+async def test_what_is_answered_while_the_time_that_is_left_is_set_is_not_written(
+    database: GroupDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = database.queue()
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    database.limiting = asyncio.Event()
+    first = await under_way(database, queue)
+    tasks = [asyncio.create_task(queue.execute(create(f"n{number}"))) for number in range(AHEAD)]
+    await settled()
+    monkeypatch.setattr(loop, "time", lambda: now() + 5)
+    monkeypatch.setattr("persistence.service.group_commit.QUEUE_SECONDS", 60)
+    late = asyncio.create_task(queue.execute(create("late")))
+    await settled()
+    assert database.held is not None
+    database.held.set()
+    await first
+    await settled()
+    assert len(database.limits) == 1
+    monkeypatch.setattr(loop, "time", lambda: now() + 11)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+    assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
+    database.limiting.set()
+    assert isinstance(await late, ShardsChanged)
+    assert (database.groups, database.alone) == ([["first"], ["late"]], [])

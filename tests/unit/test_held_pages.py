@@ -134,27 +134,40 @@ async def test_what_is_asked_while_an_answer_is_on_its_way_is_answered_by_the_ne
     assert of_all == ("epoch", 0, 2, b"head")
 
 
-@pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_a_failure_is_that_of_one_and_the_others_are_read_again(*, is_cancelled: bool) -> None:
-    database = Database()
-    newest = NewestRows(database.read)
+async def two_that_wait_for_one_read(newest: NewestRows, database: Database) -> Sequence[asyncio.Future[Any]]:
     before = asyncio.ensure_future(newest.of("x"))
     begun = await database.begun(1)
-    first, second = (asyncio.ensure_future(newest.of(name)) for name in ("a", "b"))
+    waiting = [asyncio.ensure_future(newest.of(name)) for name in ("a", "b")]
     await asyncio.sleep(0)
     begun.set_result(None)
     await before
-    begun = await database.begun(2)
+    await database.begun(2)
     assert database.asked == [["x"], ["a", "b"]]
-    if is_cancelled:
-        first.cancel()
-    else:
-        begun.set_exception(ConnectionError())
-    with pytest.raises(asyncio.CancelledError if is_cancelled else ConnectionError):
+    return waiting
+
+
+async def test_when_one_of_them_leaves_the_others_are_read_again() -> None:
+    database = Database()
+    first, second = await two_that_wait_for_one_read(NewestRows(database.read), database)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
         await first
     (await database.begun(3)).set_result(None)
     assert await second == ("epoch", 0, 3, b"hash")
     assert database.asked[2] == ["b"]
+
+
+async def test_a_failure_is_that_of_all_it_was_read_for_and_of_none_that_ask_later() -> None:
+    database = Database()
+    newest = NewestRows(database.read)
+    waiting = await two_that_wait_for_one_read(newest, database)
+    later = asyncio.ensure_future(newest.of("a"))
+    await asyncio.sleep(0)
+    database.reads[1].set_exception(ConnectionError())
+    failures = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+    assert [type(failure) for failure in failures] == [ConnectionError] * 2
+    (await database.begun(3)).set_result(None)
+    assert await later == ("epoch", 0, 3, b"hash")
 
 
 async def test_of_all_namespaces_the_head_is_newest() -> None:

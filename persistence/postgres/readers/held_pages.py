@@ -108,14 +108,23 @@ class NewestRows:
         self._asked: dict[str | None, _Asked] = {}
 
     async def of(self, namespace: str | None) -> Newest:
-        """Of one, or of all. Raises what reading does."""
+        """Of one, or of all. Raises what reading does, for all that it was done for: each by itself would wait as long
+        again, one after the other, for a database that does not answer."""
         asked = self._asked.setdefault(namespace, _Asked())
         async with self._turn:
+            if asked.failure is not None:
+                raise asked.failure
             if asked.newest is None:
-                # Of those that were asked for until now; and of one whose reading has failed, which left it unanswered.
+                # Of those that were asked for until now; and of one whose reading was cancelled, which is unanswered.
                 together, self._asked = {**self._asked, namespace: asked}, {}
                 names = [name for name in together if name is not None]
-                for epoch, floor, revision, hash_, name, *newest in await self._read({"names": names}):
+                try:
+                    rows = await self._read({"names": names})
+                except Exception as error:
+                    for each in together.values():
+                        each.failure = error
+                    raise
+                for epoch, floor, revision, hash_, name, *newest in rows:
                     if name is not None:
                         together[name].newest = epoch, floor, *newest
                     if None in together:
@@ -125,6 +134,7 @@ class NewestRows:
 
 class _Asked:
     newest: Newest | None = None
+    failure: Exception | None = None
 
 
 def _newest() -> Any:

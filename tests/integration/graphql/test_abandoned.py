@@ -154,7 +154,7 @@ async def test_a_mutation_that_has_begun_is_finished_for_a_client_that_left(
 ) -> None:
     async with asked(address, CREATE, SHARD):
         await came(writing.begun)
-    async with httpx2.AsyncClient() as http:  # a round trip of the same server's: it knows by then
+    async with httpx2.AsyncClient(timeout=60) as http:  # a round trip of the same server's: it knows by then
         await http.get(f"http://{address}/healthz")
     writing.let_go.set()
     await until(api, "omnirelay_operations_running", "mutation", 0.0)
@@ -165,7 +165,7 @@ async def test_a_mutation_that_has_begun_is_finished_for_a_client_that_left(
 async def test_a_client_that_stays_is_answered(address: str, reading: Held, writing: Held) -> None:
     reading.let_go.set()
     writing.let_go.set()
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         for _ in range(2):
             answer = await http.post(f"http://{address}/graphql", json={"query": NAMES})
             assert answer.json() == {"data": BILLING_ALONE}

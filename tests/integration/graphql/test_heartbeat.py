@@ -120,7 +120,7 @@ async def test_an_answer_that_comes_late_is_an_answer(address: str, monkeypatch:
 async def test_a_client_that_reads_nothing_is_dropped_with_all_that_waits_for_it(app: Starlette, mesh: Mesh) -> None:
     """Of its buffers nothing drains, so the code that closes the socket cannot be sent."""
     async with (
-        httpx2.AsyncClient() as http,
+        httpx2.AsyncClient(timeout=60) as http,
         serving(app, ping_seconds=1.0) as address,
         silent_client(address) as client,
     ):

@@ -97,7 +97,7 @@ async def send_everywhere(address: str, secret: str) -> None:
     url, authorization = f"http://{address}/graphql", f"Bearer {secret}"
     create = {"shards": [{"namespace": "billing", "shardId": secret[:20], "ownerNodeId": "n"}]}
     variables = {"input": {**create, "change": {"reason": "why"}}}
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         for headers in ({"authorization": authorization}, {"authorization": secret}):
             for accept in ("application/json", "text/event-stream"):
                 given = {**headers, "accept": accept}

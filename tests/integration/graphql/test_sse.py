@@ -44,7 +44,7 @@ async def cursor_at(mesh: Mesh, revision: int) -> str:
 
 
 async def metric(address: str, name: str) -> float:
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         lines = (await http.get(f"http://{address}/metrics")).text.splitlines()
     (value,) = [line.removeprefix(f"{name} ") for line in lines if line.startswith(f"{name} ")]
     return float(value)

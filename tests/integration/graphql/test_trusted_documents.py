@@ -255,7 +255,7 @@ async def test_a_socket_registers_what_http_then_knows(app_of: AppOf) -> None:
     async with serving(app_of("prefer")) as address, graphql_socket(address) as socket:
         await socket.send({"id": "1", "type": "subscribe", "payload": {"query": OTHER, "extensions": persisted(OTHER)}})
         assert (await socket.batch())["revision"]
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             answer = await http.post(f"http://{address}/graphql", json={"extensions": persisted(OTHER)})
         assert answer.json()["data"]["head"]
 

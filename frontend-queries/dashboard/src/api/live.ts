@@ -62,6 +62,9 @@ const PUBLISH_MS = 250;
 const OVERVIEW_MS = 30_000;
 const WATCH_AGAIN_MS = 1_000;
 const CHANGES_A_PAGE = 50;
+
+/** The overview has the freezes of so long from now on, recurring ones included. */
+const FREEZES_AHEAD_MS = 86_400_000;
 const DIFFS_A_SLICE = 200;
 
 let follower: Follower<ShardOnMapFragment, MeshDiff> | undefined;
@@ -200,7 +203,9 @@ export async function readOverview(): Promise<void> {
   if (overviewRuns || (document.hidden && mesh.nodes.size > 0)) return;
   overviewRuns = true;
   try {
-    const { nodes, namespaces, head, ...found } = await transport.request(MeshOverview, {});
+    const now = Date.now() + serverAhead.get();
+    const freezes = { from: new Date(now).toISOString(), to: new Date(now + FREEZES_AHEAD_MS).toISOString() };
+    const { nodes, namespaces, head, ...found } = await transport.request(MeshOverview, freezes);
     mesh.setOverview(nodes.nodes, namespaces.nodes);
     if (JSON.stringify(found.viewer) !== JSON.stringify(viewer.get())) viewer.set(found.viewer);
     oldest.set({ revision: head.oldestRevision, at: head.oldestAt });

@@ -34,6 +34,11 @@ export function Bar({ onFind, onCaller }: { onFind(): void; onCaller(): void }) 
               </Link>
             </li>
           ))}
+          <li>
+            <a href={`${BASE}/graphql`} title={text.graphiqlTitle}>
+              {text.graphiql}
+            </a>
+          </li>
         </ul>
       </nav>
       <div className="space" />

@@ -35,10 +35,23 @@ export function Position() {
     <div className="position" data-state={state} role="group" aria-label={words.label}>
       {current.revision && <span className="revision">{words.revision(current.revision)}</span>}
       <span className={`state ${MARKS[state]}`}>{label}</span>
-      {state === "live" && <span className="behind quiet">{words.behind(current.isBehind)}</span>}
+      {state === "live" && (
+        <span className="behind quiet" title={words.behindTitle}>
+          {current.isBehind ? (
+            words.catchingUp
+          ) : (
+            <>
+              {words.behind[0]} <span className="wide">{words.behind[1]} </span>
+              {words.behind[2]}
+            </>
+          )}
+        </span>
+      )}
       {current.heardAt > 0 && (
         <span className="age quiet" title={words.ageTitle}>
+          <span className="wide">{words.heard} </span>
           {words.age(age)}
+          <span className="wide"> {words.ago}</span>
         </span>
       )}
     </div>

@@ -110,7 +110,7 @@ export function AuditLog({ head }: { head: Governed["head"] | null }) {
                 <td>{row.actor}</td>
                 <td>{row.changeTicket ?? ""}</td>
                 <td>
-                  {text.kinds[row.kind]} <span className="quiet">{whatOf(row)}</span>
+                  {text.done[row.kind]} <span className="quiet">{whatOf(row)}</span>
                   {row.rebalance && (
                     <>
                       {" "}

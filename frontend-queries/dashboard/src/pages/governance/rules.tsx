@@ -27,6 +27,7 @@ export function Rules({ namespaces }: { namespaces: readonly GovernedNamespace[]
           <tbody>
             {namespaces.map(({ name, policy, windowUse, freezesBetween }) => {
               const frozen = freezesBetween.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
+              const next = freezesBetween.find(({ begins }) => Date.parse(begins) > now);
               const length = durationOf(policy.windowSeconds * 1000);
               return (
                 <tr key={name}>
@@ -64,6 +65,10 @@ export function Rules({ namespaces }: { namespaces: readonly GovernedNamespace[]
                     {frozen ? (
                       <>
                         <span className="tag lost">{words.frozen}</span> {words.until} <Instant at={frozen.ends} />
+                      </>
+                    ) : next ? (
+                      <>
+                        {words.freezeFrom} <Instant at={next.begins} />
                       </>
                     ) : (
                       <span className="quiet">{words.freezeNone}</span>

@@ -45,7 +45,7 @@ function Change({ change, isOpen, onToggle }: { change: ChangeRow; isOpen: boole
         {change.actor}
       </span>
       <span className="ticket cut quiet">{change.ticket ?? ""}</span>
-      <span className="kind cut">{text.kinds[change.kind]}</span>
+      <span className="kind cut">{text.done[change.kind]}</span>
       <span className="what cut">
         {canOpen ? (
           <button type="button" className="link" aria-expanded={isOpen} title={isOpen ? words.collapse : words.expand} onClick={() => onToggle(change)}>

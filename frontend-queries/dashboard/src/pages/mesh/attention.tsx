@@ -1,7 +1,7 @@
 /** What a person should know before anything else: what leaves, what is gone, what is frozen. */
 import { Link } from "wouter";
 
-import { connection, mesh } from "../../api/live.js";
+import { connection, mesh, viewer } from "../../api/live.js";
 import { useSelected } from "../../lib/external.js";
 import { useServerNow } from "../../lib/now.js";
 import { useZone } from "../../lib/settings.js";
@@ -23,6 +23,7 @@ export function Attention({ totals, onNode }: { totals: Totals; onNode(id: strin
   const now = useServerNow();
   const zone = useZone();
   const phase = useSelected(connection, (current) => current.phase);
+  const isRead = useSelected(viewer, (asking) => asking !== null);
   const nodes = [...mesh.nodes.values()];
   const owned = (id: string): number => totals.nodes[mesh.nodeNames.find(id) ?? -1]?.shards ?? 0;
   const of = (status: string) => nodes.filter((node) => node.status === status);
@@ -34,23 +35,29 @@ export function Attention({ totals, onNode }: { totals: Totals; onNode(id: strin
   const first = (list: typeof nodes): string => (list.length === 1 ? (list[0]?.nodeId ?? "") : "");
   if (down.length > 0) items.push({ mark: "×", state: "lost", label: words.down(down.length, sum(down)), node: first(down) });
   const unowned = mesh.nodeNames.list.reduce((total, id) => total + (mesh.nodes.has(id) ? 0 : owned(id)), 0);
-  if (unowned > 0) items.push({ mark: "×", state: "lost", label: words.unowned(unowned) });
+  // Shards may be read before nodes are, and a mesh may have none registered: neither says that a shard is orphaned.
+  if (unowned > 0 && nodes.length > 0) items.push({ mark: "×", state: "lost", label: words.unowned(unowned) });
   if (draining.length > 0) {
     const left = sum(draining);
     items.push({ mark: "╱", state: "leaving", label: left > 0 ? words.draining(draining.length, left) : words.drained(draining.length), node: first(draining) });
   }
   if (cordoned.length > 0) items.push({ mark: "╱", state: "leaving", label: words.cordoned(cordoned.length), node: first(cordoned) });
-  for (const { name, policy } of mesh.namespaces.values()) {
-    const freeze = policy.freezes.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
-    if (freeze) items.push({ mark: "❄", state: "held", label: words.frozen(name, momentOf(freeze.ends, zone, now)), to: `/governance?ns=${encodeURIComponent(name)}` });
+  const later: Item[] = [];
+  for (const { name, freezesBetween } of mesh.namespaces.values()) {
+    const freeze = freezesBetween.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
+    const next = freezesBetween.find(({ begins }) => Date.parse(begins) > now);
+    const to = `/governance?ns=${encodeURIComponent(name)}`;
+    if (freeze) items.push({ mark: "❄", state: "held", label: words.frozen(name, momentOf(freeze.ends, zone, now)), to });
+    else if (next) later.push({ mark: "❄", state: "", label: words.freezes(name, momentOf(next.begins, zone, now)), to });
   }
+  items.push(...later);
   const idle = nodes.filter(({ nodeId, status }) => status === "ACTIVE" && owned(nodeId) === 0);
   if (idle.length > 0 && totals.shards > 0 && phase !== "listing") items.push({ mark: "○", state: "", label: words.idle(idle.length), node: first(idle) });
   if (totals.pinned > 0) items.push({ mark: "•", state: "", label: words.pinned(totals.pinned) });
   return (
     <section className="attention" aria-label={words.label}>
       {items.length === 0 ? (
-        <p className="quiet">{words.calm}</p>
+        <p className="quiet">{isRead ? words.calm : text.reading}</p>
       ) : (
         <ul>
           {items.map(({ mark, state, label, node, to }) => (

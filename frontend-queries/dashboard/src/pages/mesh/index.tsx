@@ -2,7 +2,7 @@
 import { useState } from "react";
 import { useLocation } from "wouter";
 
-import { connection, mesh } from "../../api/live.js";
+import { connection, mesh, viewer } from "../../api/live.js";
 import { useSelected, useStore } from "../../lib/external.js";
 import { shardPath, useQueryState } from "../../lib/query.js";
 import { totalsOf } from "../../store/mesh.js";
@@ -36,7 +36,9 @@ export default function MeshPage() {
   const onNode = (id: string): void => change({ node: id, sel: null });
   const onOpen = (row: number): void => navigate(shardPath(mesh.namespaceNames.list[mesh.namespace[row] as number] as string, mesh.ids[row] as string));
   const chosenNode = mesh.nodes.get(node);
-  const isEmpty = mesh.nodes.size === 0 && mesh.size === 0 && phase === "live";
+  // Before nodes are read each shard would look orphaned.
+  const isRead = useSelected(viewer, (asking) => asking !== null);
+  const isEmpty = mesh.nodes.size === 0 && mesh.size === 0 && phase === "live" && isRead;
   return (
     <div className={`mesh ${node ? "one" : ""} ${isTable ? "table" : ""}`}>
       <h1 className="sr">{words.heading}</h1>
@@ -87,6 +89,8 @@ export default function MeshPage() {
       </div>
       {isEmpty ? (
         <p className="blank">{text.empty.nodes}</p>
+      ) : !isRead ? (
+        <p className="blank">{text.reading}</p>
       ) : (
         <div className="mesh-body">
           <div className="mesh-map">
@@ -114,7 +118,7 @@ export default function MeshPage() {
           </div>
         </div>
       )}
-      {!isEmpty && (
+      {!isEmpty && isRead && (
         <div className="mesh-foot">
           <Detail row={pointed >= 0 ? pointed : rowNamed(chosen)} />
         </div>

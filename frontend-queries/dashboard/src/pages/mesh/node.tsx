@@ -1,4 +1,4 @@
-/** What can be done with the node that is chosen: only what the token may do is offered. */
+/** What draining the node that is chosen would move, and what can be done with it: only what the token may do is offered. */
 import type { RefusalLike } from "@omnirelay/mesh-queries";
 import { UpdateNode } from "@omnirelay/mesh-queries/trusted";
 import { useState } from "react";
@@ -23,7 +23,6 @@ export function NodeActions({ node, onRemoved }: { node: MeshNode; onRemoved(): 
   const may = useMay();
   const [open, setOpen] = useState<Deed | null>(null);
   const [version, setVersion] = useState(node.version);
-  if (!may("mesh.operate")) return null;
   const { nodeId, status, shardCount, leaderCount } = node;
   const start = (deed: Deed) => () => {
     setVersion(node.version);
@@ -62,7 +61,7 @@ export function NodeActions({ node, onRemoved }: { node: MeshNode; onRemoved(): 
           {words.drain}
         </Link>
       ) : null}
-      {offered.map((deed) => (
+      {may("mesh.operate") && offered.map((deed) => (
         <button key={deed} type="button" className={`button ${deed === "remove" || deed === "down" ? "danger" : ""}`} onClick={start(deed)}>
           {words.deeds[deed]}
         </button>

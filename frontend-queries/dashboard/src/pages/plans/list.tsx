@@ -109,8 +109,9 @@ export function PlanList() {
                   <Progress made={plan.movesMade} of={plan.moveCount} />
                 </td>
                 <td className="by">
-                  <span>{text.change.by(plan.created.actor, plan.created.changeTicket)}</span>
+                  <span>{words.proposed(text.change.by(plan.created.actor, plan.created.changeTicket))}</span>
                   <span className="quiet clamp" title={plan.created.reason}>{`"${plan.created.reason}"`}</span>
+                  {plan.approved && <span>{words.approvedBy(plan.approved.actor)}</span>}
                 </td>
                 <td className="nowrap">
                   <Instant at={plan.created.committedAt} />

@@ -171,6 +171,13 @@ function Summary({ plan }: { plan: ReviewedPlan }) {
         {`: "${plan.created.reason}"`}
         {(plan.status === "PROPOSED" || plan.status === "APPROVED") && <span className="quiet">{`, ${left > 0 ? words.expiresIn(durationOf(left)) : words.expired}`}</span>}
       </p>
+      {plan.approved && (
+        <p>
+          {`${words.approved} `}
+          {text.change.by(plan.approved.actor, plan.approved.changeTicket)} <Instant at={plan.approved.committedAt} />
+          {`: "${plan.approved.reason}"`}
+        </p>
+      )}
       {scope && scope.vacate.length > 0 && <p className="quiet">{words.scope(scope.vacate.join(", "))}</p>}
       {rollback && (
         <p className="quiet">
@@ -335,7 +342,8 @@ function Moves({ plan, moves, made }: { plan: ReviewedPlan; moves: readonly Plan
               return (
                 <div className="move-row">
                   <Link className="cut" href={shardPath(move.namespace, move.shardId)}>
-                    {move.namespace}/{move.shardId}
+                    <span className="wide">{move.namespace}/</span>
+                    {move.shardId}
                   </Link>
                   <span className="cut">{move.fromNodeId}</span>
                   <span className="cut">{isLeader ? words.stays : move.toNodeId}</span>
@@ -386,7 +394,7 @@ function History({ plan }: { plan: ReviewedPlan }) {
         {plan.changes.nodes.map((each) => (
           <li key={each.id}>
             <p>
-              <Instant at={each.committedAt} /> <strong>{each.actor}</strong> <span className="quiet">{text.kinds[each.kind]}</span>
+              <Instant at={each.committedAt} /> <strong>{each.actor}</strong> <span className="quiet">{text.done[each.kind]}</span>
               {each.kind === "APPLY_PLAN" && each.rebalance && ` ${count(each.rebalance.moved)}`}
               {each.forced && (
                 <>

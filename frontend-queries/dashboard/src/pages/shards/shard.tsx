@@ -300,7 +300,7 @@ function ChangeItem({ change }: { change: ListedChange }) {
   return (
     <div className="change-item">
       <p>
-        <Instant at={change.committedAt} /> <strong>{change.actor}</strong> <span className="quiet">{text.kinds[change.kind]}</span>
+        <Instant at={change.committedAt} /> <strong>{change.actor}</strong> <span className="quiet">{text.done[change.kind]}</span>
         {change.forced && (
           <>
             {" "}

@@ -76,7 +76,10 @@ export function snapshotOf(namespace: string, shown: string): Snapshot {
   return { revision, owners };
 }
 
-/** By node, the shards it had, each with whether it was elsewhere, or nowhere, at the other moment; in the order of names. */
+/**
+ * By node, the shards it had, each with whether it was elsewhere, or nowhere, at the other moment; in the order of the
+ * snapshot, which is that of names but for what came since: sorting 100,000 names takes half a second.
+ */
 export function asItWas(snapshot: Snapshot, toNow: readonly Difference[], toOther: readonly Difference[]): Map<string, boolean[]> {
   const owners = new Map(snapshot.owners);
   for (const { namespace, shardId, previous } of toNow) {
@@ -88,8 +91,7 @@ export function asItWas(snapshot: Snapshot, toNow: readonly Difference[], toOthe
     if (previous && previous.ownerNodeId !== current?.ownerNodeId) gone.add(`${namespace}/${shardId}`);
   }
   const nodes = new Map<string, boolean[]>();
-  for (const name of [...owners.keys()].sort()) {
-    const node = owners.get(name) as string;
+  for (const [name, node] of owners) {
     const cells = nodes.get(node);
     if (cells === undefined) nodes.set(node, [gone.has(name)]);
     else cells.push(gone.has(name));

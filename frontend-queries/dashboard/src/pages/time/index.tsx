@@ -85,8 +85,8 @@ function TimeLine({ since }: { since: string }) {
   const isCut = past.isCut || differences.isCut;
   const isCompared = differences.isComplete && past.isComplete;
   const nodes = useMemo(
-    () => (held && past.isComplete && differences.isComplete && !isCut ? asItWas(held, past.all, differences.all) : null),
-    [held, past, differences],
+    () => (view === "map" && held && past.isComplete && differences.isComplete && !isCut ? asItWas(held, past.all, differences.all) : null),
+    [held, past, differences, view],
   );
 
   const positionOf = (moment: Moment | null): number => {
@@ -221,8 +221,8 @@ function TimeLine({ since }: { since: string }) {
       </div>
       {isCut && <Narrow all={(differences.isCut ? differences : past).all} namespace={namespace} onNamespace={(name) => change({ ns: name })} />}
       {error && <Refused described={describeError(error, text.failed)} />}
-      {!error && (!isCompared || (nodes && view === "map" && !registered.nodes)) && <p className="blank">{words.comparing}</p>}
-      {nodes && registered.nodes && view === "map" && (
+      {!error && (!isCompared || (nodes && !registered.nodes)) && <p className="blank">{words.comparing}</p>}
+      {nodes && registered.nodes && (
         <>
           <MapAsAt nodes={nodes} registered={registered.nodes} />
           <p className="quiet hint">{words.mapHint}</p>
