@@ -312,9 +312,9 @@ class StoreMachine(RuleBasedStateMachine):
                     assert self.wait(self.mesh.table())[move.key].leader_id == move.leader.to_node_id
 
     def supersede(self, chosen: RebalancePlan) -> None:
-        """To apply a plan is to decide against the older ones of its namespaces that are open."""
+        """To apply a plan is to decide against the older ones of its namespaces that are open: they have moves."""
         for other in self.plans.values():
-            older = other.plan.created.id < chosen.created.id
+            older = other.plan.move_count and other.plan.created.id < chosen.created.id
             if older and not other.closed and not set(other.plan.namespaces).isdisjoint(chosen.namespaces):
                 other.closed = True
                 other.plan = replace(other.plan, status=PlanStatus.SUPERSEDED, latest=chosen.latest)
