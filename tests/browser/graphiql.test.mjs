@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import { graphiql as openGraphiql, runUntil, select, until } from "./graphiql.mjs";
 import { Browser, Server } from "./harness.mjs";
 
 const TABS = ["ListShards", "ShardWithHistory", "WatchShards", "UpdateShard", "ExplainShard", "NamespaceGovernance"];
@@ -18,18 +19,7 @@ after(async () => {
   await server?.close();
 });
 
-/** GraphiQL, once its editors are there; `violations` is what the policy refused. */
-async function graphiql(at = server) {
-  const page = await browser.page(at, { width: 1400, height: 900 });
-  await page.addInitScript(() => {
-    globalThis.refused = [];
-    document.addEventListener("securitypolicyviolation", (event) => globalThis.refused.push(`${event.violatedDirective} ${event.blockedURI}`));
-  });
-  await page.goto(`${at.url}/graphql`);
-  await page.waitForSelector(".graphiql-query-editor .view-line");
-  await page.waitForFunction(() => globalThis.__MONACO.editor.getModels().length >= 4);
-  return page;
-}
+const graphiql = () => openGraphiql(browser, server);
 
 /** The text of an editor: `operation.graphql`, `variables.json`, `request-headers.json`, `response.json`. */
 const text = (page, name) =>
@@ -50,37 +40,6 @@ const fill = (page, name, value) =>
 const run = (page) => page.getByRole("button", { name: /Execute query/ }).click();
 
 const stop = (page) => page.getByRole("button", { name: /Stop query/ }).click();
-
-/** Until the response has this in it; `pattern` is a regular expression. */
-const until = (page, pattern, timeout = 30_000) =>
-  page.waitForFunction(
-    ({ source }) =>
-      new RegExp(source).test(globalThis.__MONACO.editor.getModels().find(({ uri }) => uri.path.endsWith("response.json")).getValue()),
-    { source: pattern.source },
-    { timeout },
-  );
-
-/** Run it until the response has this in it: for a moment GraphiQL still names the operation of the tab before. */
-async function runUntil(page, pattern) {
-  for (let attempt = 1; ; attempt += 1) {
-    const button = page.getByRole("button", { name: /Execute query/ });
-    if (await button.count()) await button.click();
-    try {
-      return await until(page, pattern, 3_000);
-    } catch (error) {
-      if (attempt === 10) throw error;
-    }
-  }
-}
-
-/** Until the editor has the operation of the tab: what is run before that is the one of the tab before. */
-async function select(page, name) {
-  await page.getByRole("tab", { name }).click();
-  await page.waitForFunction(
-    (wanted) => globalThis.__MONACO.editor.getModels().some((model) => new RegExp(`(query|mutation|subscription) ${wanted}\\b`).test(model.getValue())),
-    name,
-  );
-}
 
 async function leaves(page) {
   assert.deepEqual(page.errors, []);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { Browser, Server, live, open } from "./harness.mjs";
+import { Browser, Server, isOf, live, open } from "./harness.mjs";
 
 let server;
 let browser;
@@ -120,4 +120,80 @@ test("a tab without a token asks for one, and goes on with it where it was", asy
   } finally {
     await guarded.close();
   }
+});
+
+test("a change of one shard is named by its shard, also where the page of history does not reach back to it", async () => {
+  const revision = await server.move("orders", "orders-012", "node-eu-3");
+  const page = await browser.page(server, { height: 1_400 });
+  const asked = [];
+  await page.route("**/graphql", async (route) => {
+    if (!isOf(route.request(), "ShardHistory")) return route.continue();
+    const { variables } = route.request().postDataJSON();
+    if (variables.filter?.changeId) {
+      asked.push(variables.filter.changeId);
+      return route.continue();
+    }
+    await route.fulfill({ json: { data: { shardHistory: { pageInfo: { hasNextPage: false, endCursor: null }, nodes: [] } } } });
+  });
+  await open(page, server, "/live");
+  await page.locator(".live-row", { hasText: `r${revision}` }).getByRole("link", { name: "orders/orders-012" }).waitFor();
+  assert.equal(new Set(asked).size, asked.length, "each is asked for once");
+  assert.deepEqual(page.errors, []);
+  await page.context().close();
+});
+
+const UNKNOWN = { message: "`documentId`: there is no such document; send `query`", extensions: { code: "PERSISTED_QUERY_NOT_FOUND" } };
+
+const asksToReload = async (page) => {
+  const notice = page.getByRole("alert").filter({ hasText: "This page is of an older version of the server. Reload it." });
+  await notice.waitFor();
+  const loaded = page.waitForEvent("load");
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await notice.getByRole("button", { name: "Reload" }).click();
+  await loaded;
+  await live(page);
+  assert.equal(await notice.count(), 0);
+};
+
+test("a page whose queries an upgraded server does not know asks to be loaded again", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/live");
+  await page.route("**/graphql", async (route) => {
+    if (isOf(route.request(), "ListRebalancePlans")) await route.fulfill({ status: 400, json: { errors: [UNKNOWN] } });
+    else await route.continue();
+  });
+  await page.getByRole("link", { name: "Plans", exact: true }).click();
+  await asksToReload(page);
+  await page.context().close();
+});
+
+test("a page whose subscriptions an upgraded server does not know asks to be loaded again", async () => {
+  const page = await browser.page(server);
+  await page.routeWebSocket(/graphql/, (socket) => {
+    if (page.isUpgraded) socket.connectToServer();
+    else
+      socket.onMessage((message) => {
+        const { id, type } = JSON.parse(message);
+        if (type === "connection_init") socket.send('{"type":"connection_ack"}');
+        if (type === "subscribe") socket.send(JSON.stringify({ id, type: "error", payload: [UNKNOWN] }));
+      });
+  });
+  await page.goto(server.url);
+  await page.waitForSelector('.position[data-state="over"]');
+  assert.equal(await page.getByRole("button", { name: "Reload" }).count(), 1);
+  page.isUpgraded = true;
+  await asksToReload(page);
+  await page.context().close();
+});
+
+test("a part of the page that the server has under another name now leaves the rest of it standing", async () => {
+  const page = await browser.page(server);
+  await open(page, server, "/live");
+  await page.route(/\/dashboard\/governance-[^/]*\.js$/, (route) => route.fulfill({ status: 404 }));
+  await page.getByRole("link", { name: "Governance", exact: true }).click();
+  await page.getByText("This part of the page could not be read").waitFor();
+  await page.getByRole("main").getByRole("button", { name: "Reload" }).waitFor();
+  await page.getByRole("link", { name: "Live", exact: true }).click();
+  await page.waitForSelector(".live-row");
+  await page.context().close();
 });

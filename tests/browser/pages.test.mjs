@@ -71,6 +71,29 @@ test("no shard is called orphaned before nodes were read, nor all well", async (
   await page.context().close();
 });
 
+test("there are no ratios of a part of the shards", async () => {
+  const page = await browser.page(server);
+  let release;
+  const released = new Promise((resolve) => (release = resolve));
+  await page.route("**/graphql", async (route) => {
+    const request = route.request();
+    if (isOf(request, "MeshShards") && request.postDataJSON().variables.after !== null) await released;
+    await route.continue();
+  });
+  await page.goto(server.url);
+  const ratios = () => page.locator(".balance .ratio").evaluateAll((cells) => cells.map((cell) => cell.firstChild.textContent));
+  await page.waitForFunction(() => [...document.querySelectorAll(".balance .value")].some((cell) => Number(cell.textContent.replace(",", "")) > 0));
+  assert.deepEqual([...new Set(await ratios())], ["–"]);
+  await page.getByRole("button", { name: "As table" }).click();
+  await page.locator(".mesh-map tbody tr").first().waitFor();
+  assert.deepEqual([...new Set(await page.locator(".mesh-map tbody td:last-child").allTextContents())], ["–"]);
+  release();
+  await live(page);
+  await page.waitForFunction(() => /^\d\.\d\d/.test(document.querySelector(".balance .ratio").textContent));
+  assert.match((await ratios())[0], /^\d\.\d\d$/);
+  await page.context().close();
+});
+
 test("GraphiQL is reached from every page", async () => {
   const page = await browser.page(server);
   await open(page, server, "/plans");

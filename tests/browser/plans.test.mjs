@@ -68,6 +68,8 @@ test("a plan is proposed and applied in waves by one token, and approved by anot
   await operator.locator("dialog").getByRole("button", { name: /^Propose/ }).click();
   await operator.waitForURL(/\/plans\/[0-9a-f]{32}$/);
   const path = new URL(operator.url()).pathname;
+  assert.equal(`/plans/${await operator.locator(".head code").textContent()}`, path, "the whole id can be copied");
+  await operator.getByText(/^placement changed: Since its owner was set, nodes/).waitFor();
 
   // What stands in the way is said before anything is pressed, and what the token may not do is not offered.
   await operator.getByText(/orders takes a plan only once it is approved/).waitFor();
@@ -131,6 +133,22 @@ test("a plan is proposed and applied in waves by one token, and approved by anot
   await operator.getByText(/Takes back what was done/).waitFor();
   await closed(operator);
   await closed(approver);
+});
+
+test("before a plan is made it is said which freezes, budgets and approvals it will meet", async () => {
+  const hour = 3_600_000;
+  const at = (hours) => new Date(Date.now() + hours * hour).toISOString();
+  await configure({ freezes: [{ begins: at(-1), ends: at(5), reason: "the till is counted" }], moveBudgetPercent: 0.2, windowMoves: 3 });
+  const page = await openWith(OPERATOR, "/plans/new?drain=node-us-2");
+  const rules = page.getByRole("region", { name: "Rules in force" });
+  await rules.getByText(/FROZEN orders until .*: "the till is counted"/).waitFor();
+  await rules.getByText(/orders: one change moves 2 shards at most \(0.2 %\), so that \d+ take several waves/).waitFor();
+  await rules.getByText(/orders: \d of 3 moves in .* are used, and this takes \d+/).waitFor();
+  await rules.getByText("orders: it is applied only once another has approved it.").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await configure({});
+  await rules.getByText(/FROZEN orders/).waitFor({ state: "detached" });
+  await closed(page);
 });
 
 test("a new plan shows what draining a node would move before it is drained, and does both", async () => {

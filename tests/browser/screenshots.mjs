@@ -1,6 +1,7 @@
 // Takes the pictures of the README, of a demo mesh in which something is going on: `make screenshots`.
 import { fileURLToPath } from "node:url";
 
+import { graphiql, runUntil, select, until } from "./graphiql.mjs";
 import { Browser, Server, open } from "./harness.mjs";
 
 const FOLDER = fileURLToPath(new URL("../../docs/images/", import.meta.url));
@@ -46,15 +47,13 @@ try {
     console.log(`docs/images/dashboard-${picture}.png of ${path}`);
   }
 
-  await page.goto(`${server.url}/graphql`);
-  const shows = (text) =>
-    page.waitForFunction((wanted) => globalThis.__MONACO.editor.getModels().some((model) => model.getValue().includes(wanted)), text);
-  await page.getByRole("tab", { name: "WatchShards" }).click();
-  await page.getByRole("button", { name: /Execute query/ }).click();
-  await shows('"status": "live;');
+  const queries = await graphiql(browser, server);
+  await queries.setViewportSize({ width: 1280, height: 800 });
+  await select(queries, "WatchShards");
+  await runUntil(queries, /"status": "live;/);
   await server.move("orders", "orders-007", "node-us-1", "see a live diff");
-  await shows('"changedFields"');
-  await page.screenshot({ path: `${FOLDER}graphiql-live-diff.png` });
+  await until(queries, /"changedFields"/);
+  await queries.screenshot({ path: `${FOLDER}graphiql-live-diff.png` });
   console.log("docs/images/graphiql-live-diff.png of /graphql");
 } finally {
   await browser.close();

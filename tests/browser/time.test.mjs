@@ -66,6 +66,20 @@ test("the map is as it was, the difference is counted, and steps go from change 
   await closed(page);
 });
 
+test("of a history of minutes the middle is shown first, and what lies before it is not gone to", async () => {
+  const page = await browser.page(server);
+  const compared = page.waitForRequest((request) => isOf(request, "DiffOwners"));
+  await open(page, server, "/time");
+  const { fromTime } = (await compared).postDataJSON().variables;
+  const { head } = await server.send("StreamHead");
+  assert.ok(Date.parse(fromTime) > Date.parse(head.oldestAt) + 2, `${fromTime} is before the first change, at ${head.oldestAt}`);
+  assert.equal(await page.getByRole("button", { name: "1 d ago" }).isDisabled(), true);
+  assert.equal(await page.getByRole("button", { name: "1 h ago" }).isDisabled(), true);
+  await page.locator(".as-at").waitFor();
+  assert.deepEqual(await violations(page), []);
+  await closed(page);
+});
+
 test("what is looked at holds still while the mesh changes, and a thumb moves the moment", async () => {
   const page = await browser.page(server, { width: 390, height: 844 });
   const at = String((await server.send("StreamHead")).head.revision);

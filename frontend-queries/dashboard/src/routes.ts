@@ -2,6 +2,7 @@
 import { lazy } from "react";
 import type { ComponentType } from "react";
 
+import { Unread } from "./components/unread.js";
 import type { text } from "./text.js";
 
 export interface Page {
@@ -12,12 +13,15 @@ export interface Page {
   readonly routes: readonly { readonly pattern: string; readonly component: ComponentType }[];
 }
 
-const Mesh = lazy(() => import("./pages/mesh/index.js"));
-const Live = lazy(() => import("./pages/live/index.js"));
-const Shards = lazy(() => import("./pages/shards/index.js"));
-const Time = lazy(() => import("./pages/time/index.js"));
-const Plans = lazy(() => import("./pages/plans/index.js"));
-const Governance = lazy(() => import("./pages/governance/index.js"));
+/** A module that cannot be read, as after an upgrade, which gives it another name, would take the whole page with it. */
+const pageOf = (read: () => Promise<{ default: ComponentType }>) => lazy(() => read().catch(() => ({ default: Unread })));
+
+const Mesh = pageOf(() => import("./pages/mesh/index.js"));
+const Live = pageOf(() => import("./pages/live/index.js"));
+const Shards = pageOf(() => import("./pages/shards/index.js"));
+const Time = pageOf(() => import("./pages/time/index.js"));
+const Plans = pageOf(() => import("./pages/plans/index.js"));
+const Governance = pageOf(() => import("./pages/governance/index.js"));
 
 /** A page finds out by the address what of it is to be shown: `useParams` and `useQueryState`. */
 export const pages: readonly Page[] = [

@@ -7,6 +7,7 @@ import { Client, fetchExchange } from "urql";
 import type { CombinedError, TypedDocumentNode } from "urql";
 
 import { ENDPOINT } from "../lib/base.js";
+import { Value } from "../lib/external.js";
 import { token } from "../lib/settings.js";
 
 const headers = (): Record<string, string> => {
@@ -70,9 +71,26 @@ const SOCKET_ATTEMPTS = 2;
 let hasOpened = false;
 let failures = 0;
 
+/** Whether the server has answered that it does not have a document of this page: the page is of another version. */
+export const isOutdated = new Value(false);
+
+/** The second is the code where a server takes trusted documents alone. */
+const OUTDATED: ReadonlySet<string> = new Set(["PERSISTED_QUERY_NOT_FOUND", "DOCUMENT_NOT_TRUSTED"]);
+
+function note(error: unknown): void {
+  if (error instanceof MeshError && OUTDATED.has(error.code)) isOutdated.set(true);
+}
+
 /** Websockets; event streams in turn with them where a proxy lets no websocket through. */
 export const transport: MeshTransport = {
-  request: websocket.request,
+  async request(document, variables, signal) {
+    try {
+      return await websocket.request(document, variables, signal);
+    } catch (cause) {
+      note(cause);
+      throw cause;
+    }
+  },
   subscribe(document, variables, sink) {
     const useStream = !hasOpened && failures >= SOCKET_ATTEMPTS && failures % 2 === 0;
     return (useStream ? eventStream : websocket).subscribe(document, variables, {
@@ -83,6 +101,7 @@ export const transport: MeshTransport = {
       },
       error(error) {
         if (!hasOpened) failures += 1;
+        note(error);
         sink.error(error);
       },
     });

@@ -10,7 +10,7 @@ import { token } from "../lib/settings.js";
 import { ChangeLog } from "../store/changes.js";
 import { MeshStore } from "../store/mesh.js";
 import type { MeshDiff } from "../store/mesh.js";
-import { transport } from "./client.js";
+import { isOutdated, transport } from "./client.js";
 
 export interface Connection {
   /**
@@ -26,6 +26,8 @@ export interface Connection {
   readonly heardAt: number;
   readonly retryAt: number;
   readonly error: MeshError | null;
+  /** Whether all shards were listed, and not only a part of them. */
+  readonly isListed: boolean;
   readonly listed: number;
   /** How many shards are to be listed, as far as is known. */
   readonly expected: number;
@@ -40,6 +42,7 @@ const FIRST: Connection = {
   heardAt: 0,
   retryAt: 0,
   error: null,
+  isListed: false,
   listed: 0,
   expected: 0,
   relisted: null,
@@ -72,6 +75,11 @@ let cursor: Cursor | undefined;
 let arrived: number[] = [];
 let wakeOnToken: (() => void) | undefined;
 
+/** The newest changes, and after them the shards of those that were listed without, one request at a time. */
+let listing: Promise<void> = Promise.resolve();
+let naming: Promise<void> = Promise.resolve();
+const named = new Set<string>();
+
 const update = (changed: Partial<Connection>): void => connection.set({ ...connection.get(), ...changed });
 
 /** Once, when the page opens. */
@@ -91,7 +99,7 @@ export function start(): void {
     void readOverview();
   });
   void readOverview();
-  void readChanges();
+  listing = readChanges();
   void watchChanges();
   void followForever();
 }
@@ -134,7 +142,7 @@ async function followOnce(): Promise<void> {
         relist = event.error;
         mesh.clear();
         cursor = undefined;
-        update({ phase: "listing", listed: 0, error: null });
+        update({ phase: "listing", isListed: false, listed: 0, error: null });
         break;
       case "page":
         mesh.add(event.shards);
@@ -144,11 +152,12 @@ async function followOnce(): Promise<void> {
         break;
       case "listed":
         mesh.publish();
+        update({ isListed: true });
         cursor = event.cursor;
         // Of a store that was restored or replaced, what the ticker has may never have been.
         if (relist !== undefined && relist.code !== "COMPACTED") {
           changeLog.clear();
-          void readChanges();
+          listing = readChanges();
         }
         if (relist !== undefined) update({ relisted: { code: relist.code, revision: event.revision } });
         break;
@@ -243,7 +252,7 @@ async function watchChanges(): Promise<void> {
         opened() {
           if (isFirst) return;
           void readOverview();
-          if (after === null) void readChanges();
+          if (after === null) listing = readChanges();
         },
         next({ changes }) {
           after = changes.cursor;
@@ -261,6 +270,7 @@ async function watchChanges(): Promise<void> {
         resolve();
       };
     });
+    if (isOutdated.get()) return;
     await new Promise((resolve) => setTimeout(resolve, WATCH_AGAIN_MS));
     while (["lost", "refused", "over"].includes(connection.get().phase)) await changeOf(connection);
   }
@@ -287,4 +297,20 @@ async function readChanges(): Promise<void> {
   } catch {
     // As above.
   }
+}
+
+/** Reads which shard a change is of, once, where it is of one and the page of history did not reach back to it. */
+export function nameShard(changeId: string): void {
+  if (named.has(changeId)) return;
+  named.add(changeId);
+  naming = naming.then(async () => {
+    await listing;
+    if (!changeLog.isUnnamed(changeId)) return;
+    try {
+      const { shardHistory } = await transport.request(ShardHistory, { filter: { changeId }, first: 1 });
+      changeLog.complete(shardHistory.nodes.map(ofHistory));
+    } catch {
+      named.delete(changeId); // Asked again where it is shown again.
+    }
+  });
 }

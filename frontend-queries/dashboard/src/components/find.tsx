@@ -80,8 +80,8 @@ export function FindDialog({ onClose, onGo }: { onClose(): void; onGo(to: string
   const version = useStore(mesh);
   const [query, setQuery] = useState("");
   const [at, setAt] = useState(0);
-  const { phase, listed, expected } = useValue(connection);
-  const isListing = phase === "connecting" || phase === "listing";
+  const { isListed, listed, expected } = useValue(connection);
+  const isListing = !isListed;
   /** Enter was pressed before there was anything to go to: the first that is listed is gone to. */
   const [isWaiting, setWaiting] = useState(false);
   const id = useId();

@@ -1,6 +1,7 @@
 /** What stands between the reader and what is true: a lost connection, a token that is missing, a list read anew. */
 import { useEffect, useRef, useState } from "react";
 
+import { isOutdated } from "../api/client.js";
 import { connection, dismissRelisted, retryNow } from "../api/live.js";
 import { useValue } from "../lib/external.js";
 import { useNow } from "../lib/now.js";
@@ -15,6 +16,7 @@ const NOTICED_MS = 1_000;
 export function Notices({ onToken }: { onToken(): void }) {
   const now = useNow();
   const current = useValue(connection);
+  const needsReload = useValue(isOutdated);
   const state = stateOf(current, now);
   const words = text.connection;
   const lostAt = useRef(0);
@@ -60,9 +62,9 @@ export function Notices({ onToken }: { onToken(): void }) {
           <p className="quiet wrap-anywhere">{current.error?.message}</p>
         </div>
       )}
-      {state === "over" && (
+      {(needsReload || state === "over") && (
         <div className="notice lost" role="alert">
-          <p>{words.over_(current.error?.message ?? "")}</p>
+          <p>{needsReload ? words.outdated : words.over_(current.error?.message ?? "")}</p>
           <button type="button" className="button" onClick={() => location.reload()}>
             {words.reload}
           </button>

@@ -73,13 +73,18 @@ export class ChangeLog {
   /** Rows of history: what they say of changes of one shard that were listed without it. */
   complete(rows: readonly MeshDiff[]): void {
     for (const diff of rows) {
-      const row = this.#byId.get(diff.change.id);
-      if (row === undefined || row.shardCount !== 1 || row.diffs.length > 0) continue;
-      row.diffs.push(diff);
+      if (!this.isUnnamed(diff.change.id)) continue;
+      this.#byId.get(diff.change.id)?.diffs.push(diff);
       this.#diffs += 1;
       this.#isDirty = true;
     }
     if (this.#isDirty) this.rows = [...this.rows];
+  }
+
+  /** Whether it is a change of one shard, and not known of which. */
+  isUnnamed(changeId: string): boolean {
+    const row = this.#byId.get(changeId);
+    return row?.shardCount === 1 && row.diffs.length === 0;
   }
 
   clear(): void {

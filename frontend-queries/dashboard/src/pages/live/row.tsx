@@ -1,6 +1,8 @@
 /** One row of the ticker. */
+import { useEffect } from "react";
 import { Link } from "wouter";
 
+import { nameShard } from "../../api/live.js";
 import { Instant } from "../../components/instant.js";
 import { shardPath } from "../../lib/query.js";
 import { durationOf } from "../../lib/time.js";
@@ -34,7 +36,11 @@ export function LiveRowView({ row, isOpen, onToggle }: { row: LiveRow; isOpen: b
 }
 
 function Change({ change, isOpen, onToggle }: { change: ChangeRow; isOpen: boolean; onToggle(change: ChangeRow): void }) {
-  const canOpen = change.shardCount > 1 || (change.shardCount === 1 && change.diffs.length === 0);
+  const isUnnamed = change.shardCount === 1 && change.diffs.length === 0;
+  const canOpen = change.shardCount > 1 || isUnnamed;
+  useEffect(() => {
+    if (isUnnamed) nameShard(change.id);
+  }, [isUnnamed, change.id]);
   return (
     <div className="live-row" tabIndex={canOpen ? undefined : 0}>
       <span className="time">

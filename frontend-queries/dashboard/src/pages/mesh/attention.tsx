@@ -22,7 +22,7 @@ interface Item {
 export function Attention({ totals, onNode }: { totals: Totals; onNode(id: string): void }) {
   const now = useServerNow();
   const zone = useZone();
-  const phase = useSelected(connection, (current) => current.phase);
+  const isListed = useSelected(connection, (current) => current.isListed);
   const isRead = useSelected(viewer, (asking) => asking !== null);
   const nodes = [...mesh.nodes.values()];
   const owned = (id: string): number => totals.nodes[mesh.nodeNames.find(id) ?? -1]?.shards ?? 0;
@@ -52,7 +52,7 @@ export function Attention({ totals, onNode }: { totals: Totals; onNode(id: strin
   }
   items.push(...later);
   const idle = nodes.filter(({ nodeId, status }) => status === "ACTIVE" && owned(nodeId) === 0);
-  if (idle.length > 0 && totals.shards > 0 && phase !== "listing") items.push({ mark: "○", state: "", label: words.idle(idle.length), node: first(idle) });
+  if (idle.length > 0 && totals.shards > 0 && isListed) items.push({ mark: "○", state: "", label: words.idle(idle.length), node: first(idle) });
   if (totals.pinned > 0) items.push({ mark: "•", state: "", label: words.pinned(totals.pinned) });
   return (
     <section className="attention" aria-label={words.label}>

@@ -35,7 +35,16 @@ export function balanceOf(nodes: Iterable<MeshNode>, totals: Totals, numberOf: (
 export const markOf = ({ share, ratio }: BalanceRow): "above" | "below" | null =>
   share === 0 ? null : ratio > 1 + TOLERANCE ? "above" : ratio < 1 - TOLERANCE ? "below" : null;
 
-export function Balance({ totals, byLoad, node, onNode }: { totals: Totals; byLoad: boolean; node: string; onNode(id: string): void }) {
+export interface BalanceProps {
+  readonly totals: Totals;
+  /** Whether that is all: of a part of the shards there are no ratios. */
+  readonly isListed: boolean;
+  readonly byLoad: boolean;
+  readonly node: string;
+  onNode(id: string): void;
+}
+
+export function Balance({ totals, isListed, byLoad, node, onNode }: BalanceProps) {
   const [isFurthest, setFurthest] = useState(false);
   const rows = balanceOf(mesh.nodes.values(), totals, (id) => mesh.nodeNames.number(id), byLoad);
   const most = Math.max(1e-9, ...rows.map(({ value, share }) => Math.max(value, share)));
@@ -50,7 +59,7 @@ export function Balance({ totals, byLoad, node, onNode }: { totals: Totals; byLo
       </header>
       <ul>
         {shown.map((row) => (
-          <Row key={row.node.nodeId} row={row} most={most} byLoad={byLoad} isChosen={row.node.nodeId === node} onNode={onNode} />
+          <Row key={row.node.nodeId} row={row} isListed={isListed} most={most} byLoad={byLoad} isChosen={row.node.nodeId === node} onNode={onNode} />
         ))}
       </ul>
       <p className="quiet hint">{words.hint}</p>
@@ -58,11 +67,20 @@ export function Balance({ totals, byLoad, node, onNode }: { totals: Totals; byLo
   );
 }
 
-function Row({ row, most, byLoad, isChosen, onNode }: { row: BalanceRow; most: number; byLoad: boolean; isChosen: boolean; onNode(id: string): void }) {
+interface RowProps {
+  readonly row: BalanceRow;
+  readonly isListed: boolean;
+  readonly most: number;
+  readonly byLoad: boolean;
+  readonly isChosen: boolean;
+  onNode(id: string): void;
+}
+
+function Row({ row, isListed, most, byLoad, isChosen, onNode }: RowProps) {
   const { node, value, share, ratio } = row;
-  const mark = markOf(row);
+  const mark = isListed ? markOf(row) : null;
   const shown = byLoad ? amount(value) : count(value);
-  const title = mark === null ? (share === 0 ? words.noShare : undefined) : words[mark];
+  const title = !isListed ? words.listing : mark === null ? (share === 0 ? words.noShare : undefined) : words[mark];
   return (
     <li className={isChosen ? "chosen" : ""}>
       <button type="button" className="name cut" onClick={() => onNode(isChosen ? "" : node.nodeId)} aria-pressed={isChosen}>
@@ -74,7 +92,7 @@ function Row({ row, most, byLoad, isChosen, onNode }: { row: BalanceRow; most: n
         {share > 0 && <span className="bar-tick" style={{ left: `${(100 * share) / most}%` }} />}
       </span>
       <span className="ratio" title={title}>
-        {share > 0 ? ratioOf(ratio) : "–"}
+        {isListed && share > 0 ? ratioOf(ratio) : "–"}
         <span className="mark" aria-hidden="true">
           {mark === "above" ? "▲" : mark === "below" ? "▼" : ""}
         </span>

@@ -23,6 +23,7 @@ export default function MeshPage() {
   const [query, change] = useQueryState();
   const [, navigate] = useLocation();
   const phase = useSelected(connection, (current) => current.phase);
+  const isListed = useSelected(connection, (current) => current.isListed);
   const [pointed, setPointed] = useState(-1);
   const [tidied, setTidied] = useState(0);
   const namespace = query.get("ns") ?? "";
@@ -95,7 +96,7 @@ export default function MeshPage() {
         <div className="mesh-body">
           <div className="mesh-map">
             {isTable ? (
-              <MeshTable totals={totals} byLoad={byLoad} onNode={onNode} />
+              <MeshTable totals={totals} isListed={isListed} byLoad={byLoad} onNode={onNode} />
             ) : (
               <MeshMap
                 totals={totals}
@@ -113,7 +114,7 @@ export default function MeshPage() {
             )}
           </div>
           <div className="mesh-side">
-            <Balance totals={totals} byLoad={byLoad} node={node} onNode={onNode} />
+            <Balance totals={totals} isListed={isListed} byLoad={byLoad} node={node} onNode={onNode} />
             <Legend />
           </div>
         </div>

@@ -49,8 +49,7 @@ export function MeshMap(props: MapProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const painter = useRef<MapPainter>(null);
   const [size, setSize] = useState({ width: 0, height: 0 });
-  const phase = useSelected(connection, (current) => current.phase);
-  const isListing = phase === "listing" || phase === "connecting";
+  const isListed = useSelected(connection, (current) => current.isListed);
   const only = namespace ? mesh.namespaceNames.find(namespace) : undefined;
 
   useLayoutEffect(() => {
@@ -175,7 +174,7 @@ export function MeshMap(props: MapProps) {
               {own && own.shards > 0 ? (
                 <span className="quiet">{byLoad ? amount(own.load) : count(own.shards)}</span>
               ) : (
-                !isListing && <span className="quiet cut">{words.ownsNothing}</span>
+                isListed && <span className="quiet cut">{words.ownsNothing}</span>
               )}
               {more > 0 && !layout.isDense && (
                 <span className="quiet" title={words.moreTitle(more)}>

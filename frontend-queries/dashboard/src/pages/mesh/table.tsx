@@ -8,7 +8,7 @@ import { NodeTag } from "./map.js";
 
 const words = text.mesh.table;
 
-export function MeshTable({ totals, byLoad, onNode }: { totals: Totals; byLoad: boolean; onNode(id: string): void }) {
+export function MeshTable({ totals, isListed, byLoad, onNode }: { totals: Totals; isListed: boolean; byLoad: boolean; onNode(id: string): void }) {
   const rows = balanceOf(mesh.nodes.values(), totals, (id) => mesh.nodeNames.number(id), byLoad);
   return (
     <div className="scroll" tabIndex={0} role="region" aria-label={words.caption}>
@@ -40,7 +40,7 @@ export function MeshTable({ totals, byLoad, onNode }: { totals: Totals; byLoad: 
                 <td className="number">{count(own?.shards ?? 0)}</td>
                 <td className="number">{amount(own?.load ?? 0)}</td>
                 <td className="number">{count(own?.pinned ?? 0)}</td>
-                <td className="number">{share > 0 ? ratioOf(ratio) : "–"}</td>
+                <td className="number">{isListed && share > 0 ? ratioOf(ratio) : "–"}</td>
               </tr>
             );
           })}

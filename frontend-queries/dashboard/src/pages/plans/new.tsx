@@ -15,6 +15,7 @@ import { useRequest } from "../../lib/request.js";
 import { useMay } from "../../lib/scopes.js";
 import { amount } from "../../lib/time.js";
 import { text } from "../../text.js";
+import { InForce } from "./in-force.js";
 import { Flows, Loads, Problems } from "./parts.js";
 
 const words = text.plans;
@@ -142,6 +143,7 @@ export function NewPlan() {
               </label>
             </div>
           )}
+          <InForce proposal={proposal} isInvoluntary={isDrain && (found?.status === "DOWN" || found?.status === "REMOVED")} />
           <div className="review plan">
             <div>
               <Flows flows={proposal.flows} />

@@ -80,6 +80,9 @@ export function PlanView({ id }: { id: string }) {
       <div className="head">
         <h1 title={plan.id}>{words.title(plan.id)}</h1>
         <PlanTag status={plan.status} />
+        <code className="plan-id" title={words.idTitle}>
+          {plan.id}
+        </code>
         <PlanActions
           plan={plan}
           next={next}
@@ -292,6 +295,7 @@ function Moves({ plan, moves, made }: { plan: ReviewedPlan; moves: readonly Plan
       ),
     [moves, from, to, namespace],
   );
+  const reasons = useMemo(() => [...new Set(moves.map(({ reason }) => reason))].sort(), [moves]);
   const heads = words.moveColumns;
   if (plan.moveCount === 0) return null;
   return (
@@ -347,7 +351,7 @@ function Moves({ plan, moves, made }: { plan: ReviewedPlan; moves: readonly Plan
                   </Link>
                   <span className="cut">{move.fromNodeId}</span>
                   <span className="cut">{isLeader ? words.stays : move.toNodeId}</span>
-                  <span className="cut quiet">
+                  <span className="cut quiet" title={text.shard.moveReasons[move.reason]}>
                     {wave > 0 && <strong>{`${words.madeIn(wave)} `}</strong>}
                     {text.shard.moveReason(move.reason)}
                     {move.leader && `, ${words.leader(move.leader.fromNodeId ?? text.none, move.leader.toNodeId ?? text.none)}`}
@@ -358,6 +362,12 @@ function Moves({ plan, moves, made }: { plan: ReviewedPlan; moves: readonly Plan
           />
         </div>
       </div>
+      {reasons.map((reason) => (
+        <p key={reason} className="quiet hint">
+          <strong>{text.shard.moveReason(reason)}</strong>
+          {`: ${text.shard.moveReasons[reason]}`}
+        </p>
+      ))}
     </section>
   );
 }

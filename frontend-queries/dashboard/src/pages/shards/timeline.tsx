@@ -51,7 +51,7 @@ export function Timeline(props: { namespace: string; shardId: string; again: unk
               <p className="event-why wrap-anywhere">
                 <strong>{row.change.actor}</strong>
                 {row.change.changeTicket && <span className="quiet"> {row.change.changeTicket}</span>} {`"${row.change.reason}"`}
-                {row.moveReason && <span className="quiet"> ({words.moveReason(row.moveReason)})</span>}
+                {row.moveReason && <span className="quiet" title={words.moveReasons[row.moveReason]}> ({words.moveReason(row.moveReason)})</span>}
                 {row.change.rebalance && (
                   <>
                     {" "}

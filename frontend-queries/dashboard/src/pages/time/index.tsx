@@ -10,7 +10,7 @@ import { Instant } from "../../components/instant.js";
 import { VirtualList } from "../../components/virtual-list.js";
 import { useStore, useValue } from "../../lib/external.js";
 import { useShortcuts } from "../../lib/keys.js";
-import { serverAhead } from "../../lib/now.js";
+import { serverAhead, useServerNow } from "../../lib/now.js";
 import { shardPath, useQueryState } from "../../lib/query.js";
 import { useRequest } from "../../lib/request.js";
 import { useZone } from "../../lib/settings.js";
@@ -19,7 +19,7 @@ import { text } from "../../text.js";
 import type { Difference } from "./diff.js";
 import { asItWas, snapshotOf, useDifferences } from "./diff.js";
 import { MapAsAt } from "./map.js";
-import { momentFrom } from "./moments.js";
+import { DAY_MS, momentFrom, openingOf } from "./moments.js";
 import type { Moment } from "./moments.js";
 import { useNodesAsOf } from "./nodes.js";
 import type { SteppedChange } from "./neighbours.js";
@@ -30,7 +30,7 @@ import "./time.css";
 
 const words = text.time;
 const PARTS = 120;
-const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
 const ROW_PX = 36;
 const VIEWS = ["map", "table", "list"] as const;
 
@@ -46,8 +46,7 @@ export default function TimePage() {
 function TimeLine({ since }: { since: string }) {
   useStore(mesh);
   const zone = useZone();
-  const { phase, revision: shown } = useValue(connection);
-  const isListed = phase !== "connecting" && phase !== "listing" && shown !== "";
+  const { phase, isListed } = useValue(connection);
   const [query, change] = useQueryState();
   const namespace = query.get("ns") ?? "";
   const view = VIEWS.find((each) => each === query.get("show")) ?? "map";
@@ -55,7 +54,7 @@ function TimeLine({ since }: { since: string }) {
   const [range, setRange] = useState(() => ({ from: Math.floor(Date.parse(since) / 1000) * 1000, to: Date.now() + serverAhead.get() }));
   const from = Math.min(range.from, range.to - 60_000);
   const step = (range.to - from) / PARTS;
-  const initial = useMemo(() => iso(Math.max(Date.parse(since) + 1, range.to - DAY_MS)), [since, range]);
+  const initial = useMemo(() => iso(openingOf(Date.parse(since), range.to)), [since, range]);
   const a = momentFrom(query.get("at") ?? "") ?? ({ type: "time", time: initial } satisfies Moment);
   const b = momentFrom(query.get("vs") ?? "");
   const activity = useRequest(MeshActivity, { from: iso(from), to: iso(range.to), buckets: PARTS });
@@ -168,12 +167,8 @@ function TimeLine({ since }: { since: string }) {
           <button type="button" className="button" title={words.nextTitle} disabled={isLast("next")} onClick={() => steps.press("next")}>
             {words.next}
           </button>
-          <button type="button" className="button" onClick={() => change({ at: iso(Math.max(Date.parse(since) + 1, Date.now() + serverAhead.get() - 3_600_000)) })}>
-            {words.hourAgo}
-          </button>
-          <button type="button" className="button" onClick={() => change({ at: iso(Math.max(Date.parse(since) + 1, Date.now() + serverAhead.get() - DAY_MS)) })}>
-            {words.dayAgo}
-          </button>
+          <Ago since={since} milliseconds={HOUR_MS} label={words.hourAgo} onGo={(at) => change({ at })} />
+          <Ago since={since} milliseconds={DAY_MS} label={words.dayAgo} onGo={(at) => change({ at })} />
         </div>
         <span className="grow" />
         <MomentField key={`b ${query.get("vs")}`} name={words.b} label={words.bLabel} shown={b ? label(b) : words.now} onGo={(written) => change({ vs: written })} />
@@ -231,6 +226,17 @@ function TimeLine({ since }: { since: string }) {
       {isCompared && view === "table" && <Matrix all={differences.all} />}
       {isCompared && view === "list" && <DifferenceList all={differences.all} />}
     </>
+  );
+}
+
+/** To a moment so long ago; disabled where history does not reach back to it. */
+function Ago({ since, milliseconds, label, onGo }: { since: string; milliseconds: number; label: string; onGo(at: string): void }) {
+  const at = useServerNow() - milliseconds;
+  const isKept = at > Date.parse(since);
+  return (
+    <button type="button" className="button" disabled={!isKept} title={isKept ? undefined : words.notKept} onClick={() => onGo(iso(at))}>
+      {label}
+    </button>
   );
 }
 

@@ -13,6 +13,12 @@ export function momentFrom(written: string): Moment | null {
   return Number.isNaN(Date.parse(time)) ? null : { type: "time", time };
 }
 
+export const DAY_MS = 86_400_000;
+
+/** What is looked at first, of history from `oldest` to `now`, as Date has them: a day ago, or the middle of less. */
+export const openingOf = (oldest: number, now: number): number =>
+  now - DAY_MS > oldest ? now - DAY_MS : oldest + Math.max(1, Math.floor((now - oldest) / 2));
+
 /** The first instant after this one that the server can tell from it: it counts microseconds. */
 export function justAfter(instant: string): string {
   const found = /^(.*T\d{2}:\d{2}:\d{2})(?:\.(\d{1,6}))?\d*(Z|[+-]\d{2}:\d{2})$/.exec(instant);
