@@ -157,6 +157,7 @@ async function followOnce(): Promise<void> {
         // Of a store that was restored or replaced, what the ticker has may never have been.
         if (relist !== undefined && relist.code !== "COMPACTED") {
           changeLog.clear();
+          named.clear();
           listing = readChanges();
         }
         if (relist !== undefined) update({ relisted: { code: relist.code, revision: event.revision } });
