@@ -40,6 +40,9 @@ class Network:
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Each is given what it receives by hand."""
 
+    def is_closing(self) -> bool:
+        return self.closed_after is not None
+
     def close(self) -> None:
         self.closed_after = len(self.writes)
 

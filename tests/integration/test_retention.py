@@ -282,7 +282,7 @@ async def test_a_second_compaction_is_refused_while_the_first_runs(mesh: Mesh, s
     connection = await asyncpg.connect(small)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", retention._COMPACTING)  # noqa: SLF001 - we are the first
-        with pytest.raises(TransientConflict, match="by somebody else; run this again"):
+        with pytest.raises(TransientConflict, match="another compaction of history is running; run this again"):
             await PostgresRetention(small).compact(5, WHY)
     finally:
         await connection.close()

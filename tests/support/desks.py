@@ -239,7 +239,8 @@ def _until_interrupted(words: Sequence[object]) -> Json:
         wave: Json = json.loads(applying.line())
         applying.send(signal.SIGINT)
         left = applying.finish()
-    assert (left.exit, left.out) == (Exit.INTERRUPTED, ""), left
+    assert left.exit == Exit.INTERRUPTED, left
+    assert json.loads(left.out)["error"]["code"] == "INTERRUPTED", left
     return wave
 
 

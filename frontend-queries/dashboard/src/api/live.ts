@@ -1,7 +1,7 @@
 /** Feeds the stores: what there is, then every change, for as long as the page is open. What the bar shows is `connection`. */
 import { POSITION_LOST, followShards, fromUnknown } from "@omnirelay/mesh-queries";
 import type { Cursor, Follower, MeshError } from "@omnirelay/mesh-queries";
-import { FollowMesh, ListChanges, MeshOverview, MeshShards, ShardHistory, WatchChanges } from "@omnirelay/mesh-queries/trusted";
+import { FollowMesh, FreezeCalendar, ListChanges, MeshOverview, MeshShards, ShardHistory, WatchChanges } from "@omnirelay/mesh-queries/trusted";
 import type { MeshOverviewQuery, ShardHistoryQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
 
 import { Value } from "../lib/external.js";
@@ -214,9 +214,11 @@ export async function readOverview(): Promise<void> {
   overviewRuns = true;
   try {
     const now = Date.now() + serverAhead.get();
-    const freezes = { from: new Date(now).toISOString(), to: new Date(now + FREEZES_AHEAD_MS).toISOString() };
-    const { nodes, namespaces, head, ...found } = await transport.request(MeshOverview, freezes);
-    mesh.setOverview(nodes.nodes, namespaces.nodes);
+    const [{ nodes, namespaces, head, ...found }, freezes] = await Promise.all([
+      transport.request(MeshOverview, {}),
+      transport.request(FreezeCalendar, { first: 500, from: new Date(now).toISOString(), to: new Date(now + FREEZES_AHEAD_MS).toISOString() }),
+    ]);
+    mesh.setOverview(nodes.nodes, namespaces.nodes, freezes.namespaces.nodes);
     if (JSON.stringify(found.viewer) !== JSON.stringify(viewer.get())) viewer.set(found.viewer);
     oldest.set({ revision: head.oldestRevision, at: head.oldestAt });
     serverAhead.set(Date.parse(head.serverTime) - Date.now());

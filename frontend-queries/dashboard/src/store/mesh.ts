@@ -4,10 +4,11 @@
  * Rows are never moved: a deleted shard leaves a free row. Names are numbered in the order they are first seen. React is
  * told at most four times a second, what paints once a frame.
  */
-import type { FollowMeshSubscription, MeshOverviewQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
+import type { FollowMeshSubscription, FreezeCalendarQuery, MeshOverviewQuery, ShardOnMapFragment } from "@omnirelay/mesh-queries/trusted";
 
 export type MeshNode = MeshOverviewQuery["nodes"]["nodes"][number];
 export type MeshNamespace = MeshOverviewQuery["namespaces"]["nodes"][number];
+export type MeshFreezes = FreezeCalendarQuery["namespaces"]["nodes"][number]["freezesBetween"];
 export type MeshDiff = FollowMeshSubscription["shardDiffs"]["diffs"][number];
 export type ShardStatus = ShardOnMapFragment["status"];
 
@@ -58,6 +59,8 @@ export class MeshStore {
   /** By id, of all that are registered; with how they stand. */
   nodes = new Map<string, MeshNode>();
   namespaces = new Map<string, MeshNamespace>();
+  /** By namespace, those of the next day. */
+  freezes = new Map<string, MeshFreezes>();
 
   /** Counts up with each change of any shard, and with each change of nodes or namespaces. */
   changes = 0;
@@ -82,9 +85,10 @@ export class MeshStore {
     this.changes += 1;
   }
 
-  setOverview(nodes: readonly MeshNode[], namespaces: readonly MeshNamespace[]): void {
+  setOverview(nodes: readonly MeshNode[], namespaces: readonly MeshNamespace[], frozen: FreezeCalendarQuery["namespaces"]["nodes"]): void {
     this.nodes = new Map(nodes.map((node) => [node.nodeId, node]));
     this.namespaces = new Map(namespaces.map((namespace) => [namespace.name, namespace]));
+    this.freezes = new Map(frozen.map(({ name, freezesBetween }) => [name, freezesBetween]));
     for (const { nodeId } of nodes) this.nodeNames.number(nodeId);
     for (const { name } of namespaces) this.namespaceNames.number(name);
     this.changes += 1;

@@ -43,9 +43,9 @@ export function Attention({ totals, onNode }: { totals: Totals; onNode(id: strin
   }
   if (cordoned.length > 0) items.push({ mark: "╱", state: "leaving", label: words.cordoned(cordoned.length), node: first(cordoned) });
   const later: Item[] = [];
-  for (const { name, freezesBetween } of mesh.namespaces.values()) {
-    const freeze = freezesBetween.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
-    const next = freezesBetween.find(({ begins }) => Date.parse(begins) > now);
+  for (const [name, freezes] of mesh.freezes) {
+    const freeze = freezes.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
+    const next = freezes.find(({ begins }) => Date.parse(begins) > now);
     const to = `/governance?ns=${encodeURIComponent(name)}`;
     if (freeze) items.push({ mark: "❄", state: "held", label: words.frozen(name, momentOf(freeze.ends, zone, now)), to });
     else if (next) later.push({ mark: "❄", state: "", label: words.freezes(name, momentOf(next.begins, zone, now)), to });
