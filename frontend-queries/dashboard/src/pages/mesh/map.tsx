@@ -71,9 +71,9 @@ export function MeshMap(props: MapProps) {
   const unowned = mesh.nodeNames.list.filter((id, number) => !mesh.nodes.has(id) && (totals.nodes[number]?.shards ?? 0) > 0);
   const layout = useMemo(
     () => layoutOf(placedNodes(totals, namespace, node, byZone, unowned), size.width, size.height, Math.max(1, namespace ? 1 : mesh.namespaces.size)),
-    [size, placing, unowned.join("\n"), namespace, node, byZone, isListing, mesh.epoch, tidied], // eslint-disable-line
+    [size, placing, unowned.join("\n"), namespace, node, byZone, isListed, mesh.epoch, tidied], // eslint-disable-line
   );
-  const cells = useMemo(() => filled(new Cells(layout), only), [layout, isListing, mesh.epoch, only]); // eslint-disable-line
+  const cells = useMemo(() => filled(new Cells(layout), only), [layout, isListed, mesh.epoch, only]); // eslint-disable-line
 
   useLayoutEffect(() => {
     painter.current = new MapPainter(canvas.current as HTMLCanvasElement, mesh);

@@ -37,12 +37,13 @@ export function InForce({ proposal, isInvoluntary }: { proposal: Proposal; isInv
 
 function Rules({ planned, namespace, isLimited }: { planned: PlannedNamespace; namespace: MeshNamespace; isLimited: boolean }) {
   const { name, moved, shardCount } = planned;
-  const { policy, freezesBetween } = namespace;
+  const { policy } = namespace;
+  const freezes = isLimited ? (mesh.freezes.get(name) ?? []) : [];
   const now = useServerNow();
   const window = useRequest(NamespaceWindow, isLimited && policy.windowMoves !== null ? { name } : null, namespace.version);
   const use = window.data?.namespace?.windowUse ?? null;
-  const frozen = isLimited ? freezesBetween.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends)) : undefined;
-  const next = isLimited ? freezesBetween.find(({ begins }) => Date.parse(begins) > now) : undefined;
+  const frozen = freezes.find(({ begins, ends }) => Date.parse(begins) <= now && now < Date.parse(ends));
+  const next = freezes.find(({ begins }) => Date.parse(begins) > now);
   const budget = Math.max(1, Math.ceil((shardCount * policy.moveBudgetPercent) / 100));
   return (
     <>
