@@ -7,7 +7,6 @@ order: that of errors depends on it.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +24,6 @@ from strawberry.http import process_result
 from strawberry.types.graphql import OperationType
 
 from graph.auth.principal import Principal, Scope
-from graph.execution import slices
 from graph.execution.context import Context
 from graph.execution.encoding import encode_json
 from graph.execution.metrics import Metrics
@@ -176,10 +174,8 @@ async def _inline(work: Callable[..., Any], *arguments: object) -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done in threads is done in any order, and so are root fields on a machine that is busy: which of several
-    errors is found first depends on where a slice of the loop ends."""
+    """What is done in threads is done in any order."""
     monkeypatch.setattr(asyncio, "to_thread", _inline)
-    monkeypatch.setattr(slices, "SLICE_SECONDS", math.inf)
 
 
 def test_random_operations_are_answered_alike() -> None:
