@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isqrt
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from strategies.walks import first_met, onwards
 
 # Weights are 2^20 at most, so times that differ do so by 2^-40 or more. Turns are fewer than 2^21, so they fit.
 _TIME_BITS: Final = np.uint64(43)
+
+_TABLES: Final = 4
+"""Kept: of 12 bytes a slot, so 3 MB, or 48 MB at the largest tableSize."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,9 @@ class Maglev:
 class MaglevPlacement:
     def __init__(self, nodes: Sequence[Node], size: int) -> None:
         self.nodes: Sequence[Node] = tuple(sorted(nodes, key=lambda node: node.node_id))
-        permutations = [permutation(node.node_id, size) for node in self.nodes]
-        self._table = fill(permutations, turns([node.weight for node in self.nodes], size))
-        self._owners: Owners = np.array(self._table, np.int32)
-        self._present = len(set(self._table))
+        self._table, self._owners, self._present = _table(
+            tuple((node.node_id, node.weight) for node in self.nodes), size
+        )
 
     def place(self, namespace: str, shard: Shard) -> str:
         return self.nodes[self._table[self._slot(namespace, shard)]].node_id
@@ -101,6 +104,16 @@ class MaglevPlacement:
 
     def _slot(self, namespace: str, shard: Shard) -> int:
         return shard_key(namespace, shard.shard_id) % len(self._table)
+
+
+@lru_cache(_TABLES)
+def _table(nodes: tuple[tuple[str, int], ...], size: int) -> tuple[Sequence[int], Owners, int]:
+    """Of these ids, in order, and weights: each slot's node, twice, and how many nodes have a slot. A plan and each
+    explanation of a shard place over the same nodes two or three times, and filling a table takes 70 ms."""
+    slots = fill([permutation(node_id, size) for node_id, _ in nodes], turns([weight for _, weight in nodes], size))
+    owners = np.array(slots, np.int32)
+    owners.flags.writeable = False
+    return slots, owners, len(set(slots))
 
 
 def turns(weights: Sequence[int], size: int) -> list[int]:
