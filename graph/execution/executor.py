@@ -9,6 +9,8 @@ Whatever is not plain, and every list in which something goes wrong, graphql-cor
 where null spreads to are its alone.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
@@ -124,7 +126,13 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
 
         document = DocumentNode(definitions=(self.operation, *(each.definition for each in self.fragments.values())))
         at_once = min(len(fields), classify(self.operation, document).fields_at_once)
-        await gather_with_cancel(*(execute() for _ in range(at_once)))
+        try:
+            await gather_with_cancel(*(execute() for _ in range(at_once)))
+        finally:
+            # The executor is in cycles of graphql-core's. What 190 fields compiled is 40,000 objects, and would be
+            # garbage that takes a tenth of a second to be found and freed.
+            self._compiled.clear()
+            self._collected.clear()
         return {name: result for name, result in results.items() if result is not Undefined}
 
     def execute_field(

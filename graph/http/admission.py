@@ -287,8 +287,10 @@ class _Watch:
     def end(self) -> None:
         self._timer.cancel()
         if self._watcher is not None:
-            # Not awaited: a cancellation that arrived then would replace the result. It ends at once.
+            # Not awaited: a cancellation that arrived then would replace the result. It ends at once, and is not held:
+            # its error leads back here, and so to all of the request.
             self._watcher.cancel()
+            self._watcher = None
 
     def cancelled(self) -> bool:
         """Whether the cancellation that the task has met is this one's alone: another one has to be seen."""

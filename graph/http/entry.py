@@ -325,7 +325,7 @@ class Entry:
         reads = None if memory is None else memory.observe()
         whole = False
         try:
-            data = await schema.data(run)
+            data = await schema.data(run, is_long=is_long)
         finally:
             if memory is not None and reads is not None:
                 whole = memory.observed(reads)

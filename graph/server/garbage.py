@@ -7,8 +7,9 @@ a hundred objects each, that was half a second (docs/decisions/0072).
 from __future__ import annotations
 
 import gc
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 CONNECTIONS_AT_ONCE: Final = 100
@@ -24,6 +25,23 @@ _INTERVAL_SECONDS: Final = 3_600.0
 """From one such search to the next: it stops all requests for a tenth of a second."""
 
 
+THRESHOLDS: Final = (2_000, 10, 10)
+"""Python's: objects by which a young collection comes, young ones by which a middle one, and middle ones by which a full
+one does. A middle one looks through 20,000 objects at most, which takes some 15 ms."""
+
+_OLDEST: Final = 2
+"""Python's number of the generation that a full collection looks through."""
+
+MANY: Final = 20_000
+"""Objects of that generation, which a full collection takes 20 to 40 ms to look through."""
+
+GROWTH: Final = 1.5
+
+MOST_GROWTH: Final = 4.0
+"""Times the memory blocks that there were when everything was looked through last: then it is again, at once; with the
+other one, once an hour at most."""
+
+
 def tune() -> None:
     """Exempt what lives as long as the process from garbage collection.
 
@@ -32,11 +50,45 @@ def tune() -> None:
 
     What comes later, diffs and replica above all, is no garbage either, and is freed without the collector when its
     time has come. Python's own thresholds walked all of it whenever a change touched thousands of shards, for 40 to
-    110 ms each time. With these a full walk comes after a million objects that stayed.
+    110 ms each time. Here what a full walk finds to stay is exempted as well, once it is much.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 20)
+    gc.set_threshold(*THRESHOLDS)
+    _long_lived.begin()
+    if _long_lived not in gc.callbacks:
+        gc.callbacks.append(_long_lived)
+
+
+class LongLived:
+    """Called before and after each collection: exempts what a full one found to stay. Of that, what is in a cycle is not
+    freed when its time has come, so everything is looked through again once memory has grown."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks_at_all = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Everything was looked through."""
+        self._blocks, self._searched_at = sys.getallocatedblocks(), self._clock()
+
+    def __call__(self, phase: str, info: Mapping[str, int]) -> None:
+        if info["generation"] != _OLDEST:
+            return
+        if phase == "start":
+            waited = self._clock() - self._searched_at >= _INTERVAL_SECONDS
+            self._looks_at_all = sys.getallocatedblocks() > self._blocks * (GROWTH if waited else MOST_GROWTH)
+            if self._looks_at_all:
+                gc.unfreeze()
+        elif self._looks_at_all:
+            gc.freeze()
+            self.begin()
+        elif len(gc.get_objects(_OLDEST)) >= MANY:
+            gc.freeze()
+
+
+_long_lived: Final = LongLived()
 
 
 class ConnectionGarbage:

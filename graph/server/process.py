@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import gc
 import os
@@ -19,7 +18,7 @@ from graph.auth.tokens import Authentication
 from graph.embedded_postgres.server import EmbeddedPostgresError
 from graph.execution.services import Services
 from graph.operations import ManifestEntry, ManifestError, read_manifest
-from graph.server import garbage
+from graph.server import garbage, heap
 from graph.server.composition import Progress
 from graph.server.plugins import PlugInError
 from graph.settings import Settings, SettingsError
@@ -37,12 +36,7 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _FREE_CONNECTIONS: Final = 2
 """For reading, that queries leave to lookups and probes."""
 
-_MMAP_THRESHOLD: Final = -3
-"""M_MMAP_THRESHOLD: https://man7.org/linux/man-pages/man3/mallopt.3.html"""
-
-_LARGE_BLOCK_BYTES: Final = 262_144
-
-_SWITCH_SECONDS: Final = 0.0005
+_SWITCH_SECONDS: Final = 0.0002
 """How long a thread that computes a bulk change may hold the interpreter. The event loop releases it with each system
 call, and would wait for Python's default of 5 ms at each of them."""
 
@@ -176,7 +170,7 @@ async def serving_from(
     )
     garbage.tune()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    return_large_blocks()
+    heap.return_large_blocks()
 
     def stop() -> None:
         server.should_exit = True
@@ -211,16 +205,6 @@ async def preparing(
     finally:
         for task in tasks:
             await end(task)
-
-
-def return_large_blocks() -> None:
-    """Have the C library give megabytes back to the system as soon as they are freed: a body, or an answer.
-
-    glibc maps blocks of 128 KiB and more separately, but takes the size of one that is freed, up to 32 MiB, for what
-    belongs into its heap from then on, where one small block above keeps the rest. Other libraries are left alone.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
 from graph.auth.tokens import authentication
-from graph.server.acceptor import Acceptor
+from graph.server.acceptor import WorkerAcceptor
 from graph.server.composition import Progress, Shared, open_shared, open_writing
 from graph.server.demo import load_demo
 from graph.server.exposition import WORKER, Snapshot, Totals
@@ -85,7 +85,7 @@ class Supervisor(ServerRun):
             gc.enable()
             shared, pool = await stack.enter_async_context(open_shared(settings, self._progress))
             await self._prepare(stack, shared)
-            acceptor = Acceptor(listener)
+            acceptor = WorkerAcceptor(listener)
             stack.callback(acceptor.close)
             self._workers = workers = _Workers(settings, shared, pool, acceptor)
             stack.push_async_callback(workers.close)
@@ -148,7 +148,7 @@ class _Slot:
 class _Workers:
     """All workers: as many as the settings have. Every task and process of it has ended once it is closed."""
 
-    def __init__(self, settings: Settings, shared: Shared, pool: WorkerPool | None, acceptor: Acceptor) -> None:
+    def __init__(self, settings: Settings, shared: Shared, pool: WorkerPool | None, acceptor: WorkerAcceptor) -> None:
         self.complete = False
         """Whether all of them have served."""
         self._settings = settings

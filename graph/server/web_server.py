@@ -11,6 +11,9 @@ import uvicorn
 from prometheus_client import Metric
 from starlette.applications import Starlette
 
+from graph.server import heap
+from graph.server.acceptor import Acceptor
+from graph.server.arrivals import Arrivals
 from graph.server.connections import WireLimits, connections_of
 from graph.server.descriptors import backlog
 from graph.server.http_protocol import HttpProtocol
@@ -20,10 +23,13 @@ from graph.settings import Settings
 
 _POLL_SECONDS: Final = 0.05
 
+_TRIM_TICKS: Final = heap.TRIM_SECONDS * 10
+"""uvicorn's ticks, of a tenth of a second each."""
+
 
 class WebServer(uvicorn.Server):
-    """`announce` is called once it serves. It accepts connections on the sockets that it is started with, and serves
-    those that it is given by `adopt`."""
+    """`announce` is called once it serves: what comes on the sockets that it is started with, and connections that it is
+    given by `adopt`."""
 
     replaced = False
     """Whether another process serves on the same address when this one stops: then clients lose nothing but a
@@ -39,7 +45,6 @@ class WebServer(uvicorn.Server):
                 app,
                 http=http,
                 ws=cast("Any", WebSocketProtocol.within(connections)),
-                backlog=backlog(),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -51,6 +56,8 @@ class WebServer(uvicorn.Server):
         self._http = http
         self._drain_seconds = settings.drain_seconds
         self._announce = announce
+        self._acceptors: list[Acceptor] = []
+        self._arrivals = Arrivals(self._serve_one, backlog())
         self._adopting: set[asyncio.Task[object]] = set()
 
     async def snapshot(self, labels: Mapping[str, str]) -> list[Metric]:
@@ -58,8 +65,11 @@ class WebServer(uvicorn.Server):
         snapshot: list[Metric] = await self._app.state.snapshot(labels)
         return snapshot
 
-    def adopt(self, connection: socket.socket) -> None:
-        """Serve a connection that was accepted elsewhere."""
+    def adopt(self, connection: socket.socket) -> bool:
+        """Serve a connection that was accepted, when it is its client's turn. False if too many wait for that."""
+        return self._arrivals.add(connection)
+
+    def _serve_one(self, connection: socket.socket) -> None:
         task = asyncio.create_task(self._adopt(connection))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
@@ -77,11 +87,24 @@ class WebServer(uvicorn.Server):
         return self._http(self.config, self.server_state, self.lifespan.state)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        await super().startup(sockets=[])
+        self._acceptors = [Acceptor(each, self.adopt) for each in sockets or ()]
+        for acceptor in self._acceptors:
+            acceptor.listen()
         self._announce()
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TRIM_TICKS == 0:
+            await asyncio.to_thread(heap.trim)
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._arrivals.serve_all()
         self._app.state.drain()
+        if self._adopting:
+            await asyncio.wait(self._adopting)
         if self.replaced:
             await self._let_go()
         await super().shutdown(sockets=sockets)
@@ -92,8 +115,6 @@ class WebServer(uvicorn.Server):
         A connection that is closed while a request is on its way to it fails that request. So the next response on
         each has `Connection: close`, and an idle one is closed when it would have been anyway.
         """
-        if self._adopting:
-            await asyncio.wait(self._adopting)
         state, loop = self.server_state, asyncio.get_running_loop()
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
         for connection in state.connections:

@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 _AT_ONCE: Final = 32
 """Connections taken over before the event loop goes on."""
 
+_PAUSE_SECONDS: Final = 0.05
+
 
 @dataclass(frozen=True)
 class WorkerStart:
@@ -117,7 +119,7 @@ class _Worker:
             with suppress(ChannelClosed):
                 await channel.call("ended", await self._snapshot())
 
-    async def _announce(self, channel: Channel, ready: asyncio.Event, adopt: Callable[[socket.socket], None]) -> None:
+    async def _announce(self, channel: Channel, ready: asyncio.Event, adopt: Callable[[socket.socket], bool]) -> None:
         await ready.wait()
         self._connections.take(adopt)
         with suppress(ChannelClosed):
@@ -169,7 +171,8 @@ class _Connections:
         self._source = source
         self._closed = asyncio.Event()
 
-    def take(self, adopt: Callable[[socket.socket], None]) -> None:
+    def take(self, adopt: Callable[[socket.socket], bool]) -> None:
+        """`adopt` says whether it took one: one that it did not is offered again, and others wait meanwhile."""
         self._source.settimeout(0.0)
         asyncio.get_running_loop().add_reader(self._source, self._readable, adopt)
 
@@ -177,7 +180,7 @@ class _Connections:
         """Until no more come."""
         await self._closed.wait()
 
-    def _readable(self, adopt: Callable[[socket.socket], None]) -> None:
+    def _readable(self, adopt: Callable[[socket.socket], bool]) -> None:
         for _ in range(_AT_ONCE):
             try:
                 message, files, _, _ = socket.recv_fds(self._source, 1, 1)
@@ -193,4 +196,14 @@ class _Connections:
             if not files:
                 _log.error("A connection was lost: this process has no room for more files (ulimit -n)")
             for file in files:
-                adopt(socket.socket(fileno=file))
+                if not adopt(connection := socket.socket(fileno=file)):
+                    asyncio.get_running_loop().remove_reader(self._source)
+                    self._offer_again(adopt, connection)
+                    return
+
+    def _offer_again(self, adopt: Callable[[socket.socket], bool], connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        if adopt(connection):
+            loop.add_reader(self._source, self._readable, adopt)
+        else:
+            loop.call_later(_PAUSE_SECONDS, self._offer_again, adopt, connection)

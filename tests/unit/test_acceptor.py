@@ -1,4 +1,4 @@
-"""Connections of one listening socket, handed to workers in turn."""
+"""Connections of one listening socket: accepted many in a turn of the event loop, handed to workers in turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from graph.server.acceptor import Acceptor
+from graph.server.acceptor import Acceptor, WorkerAcceptor
 
 
 class Worker:
@@ -69,7 +69,7 @@ async def names(worker: Worker, count: int) -> list[bytes]:
 
 async def test_workers_take_connections_in_turn(stack: ExitStack, listener: socket.socket) -> None:
     first, second = Worker(stack), Worker(stack)
-    acceptor = Acceptor(listener)
+    acceptor = WorkerAcceptor(listener)
     acceptor.add(first.giving)
     acceptor.add(second.giving)
     acceptor.listen()
@@ -82,7 +82,7 @@ async def test_workers_take_connections_in_turn(stack: ExitStack, listener: sock
 
 async def test_a_worker_that_has_ended_or_left_is_passed_over(stack: ExitStack, listener: socket.socket) -> None:
     workers = [Worker(stack) for _ in range(3)]
-    acceptor = Acceptor(listener)
+    acceptor = WorkerAcceptor(listener)
     for worker in workers:
         acceptor.add(worker.giving)
     acceptor.listen()
@@ -97,7 +97,7 @@ async def test_a_worker_that_has_ended_or_left_is_passed_over(stack: ExitStack, 
 
 async def test_connections_wait_while_no_worker_takes_them(stack: ExitStack, listener: socket.socket) -> None:
     gone, late = Worker(stack), Worker(stack)
-    acceptor = Acceptor(listener)
+    acceptor = WorkerAcceptor(listener)
     acceptor.add(gone.giving)
     acceptor.listen()
     gone.taking.close()
@@ -111,8 +111,63 @@ async def test_connections_wait_while_no_worker_takes_them(stack: ExitStack, lis
 
 
 async def test_before_it_listens_clients_are_refused(stack: ExitStack, listener: socket.socket) -> None:
-    acceptor = Acceptor(listener)
+    acceptor = WorkerAcceptor(listener)
     acceptor.add(Worker(stack).giving)
     with pytest.raises(ConnectionRefusedError):
         client(stack, listener, b"too early")
     acceptor.close()
+
+
+async def test_what_waits_is_accepted_many_in_a_turn_and_what_is_behind_it_soon(
+    stack: ExitStack, listener: socket.socket
+) -> None:
+    turns: list[int] = []
+
+    async def count() -> None:
+        while True:
+            turns.append(0)
+            await asyncio.sleep(0)
+
+    taken = asyncio.Event()
+
+    def take(connection: socket.socket) -> bool:
+        stack.enter_context(connection)
+        turns[-1] += 1
+        if sum(turns) == 300:
+            taken.set()
+        return True
+
+    listener.listen(512)
+    for _ in range(300):
+        client(stack, listener, b"")
+    acceptor = Acceptor(listener, take)
+    counting = asyncio.create_task(count())
+    await asyncio.sleep(0)
+    acceptor.listen()
+    async with asyncio.timeout(10):
+        await taken.wait()
+    counting.cancel()
+    acceptor.close()
+    assert max(turns) == 64  # so that the loop goes on
+    assert sum(accepted > 0 for accepted in turns) == 5
+
+
+async def test_what_is_not_taken_is_offered_again(stack: ExitStack, listener: socket.socket) -> None:
+    offered, taken = 0, asyncio.Event()
+
+    def take(connection: socket.socket) -> bool:
+        nonlocal offered
+        offered += 1
+        if offered < 3:
+            return False
+        stack.enter_context(connection)
+        taken.set()
+        return True
+
+    acceptor = Acceptor(listener, take)
+    acceptor.listen()
+    client(stack, listener, b"")
+    async with asyncio.timeout(10):
+        await taken.wait()
+    acceptor.close()
+    assert offered == 3

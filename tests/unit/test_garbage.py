@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 
 from graph.server import garbage
-from graph.server.garbage import CONNECTIONS_AT_ONCE, ConnectionGarbage
+from graph.server.garbage import CONNECTIONS_AT_ONCE, MANY, ConnectionGarbage, LongLived
 
 
 @pytest.fixture
@@ -94,3 +94,46 @@ def test_few_connections_are_not_looked_for(collector: mock.Mock) -> None:
     collector.reset_mock()
     closed(connections, 899, 0)
     assert calls(collector) == []
+
+
+def full_collection(long_lived: LongLived, collector: mock.Mock, stayed: int) -> list[str]:
+    """What is called for one that finds so many objects to stay."""
+    collector.reset_mock()
+    collector.get_objects.return_value = range(stayed)
+    for phase in ("start", "stop"):
+        long_lived(phase, {"generation": 2, "collected": 0, "uncollectable": 0})
+    return [name for name in calls(collector) if name != "get_objects"]
+
+
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
+    """How many memory blocks there are."""
+    blocks = mock.Mock(return_value=1_000)
+    monkeypatch.setattr(garbage.sys, "getallocatedblocks", blocks)
+    return blocks
+
+
+def test_what_a_full_collection_found_to_stay_is_exempted_once_it_is_much(
+    collector: mock.Mock, blocks: mock.Mock
+) -> None:
+    long_lived = LongLived()
+    blocks.return_value = 3_000
+    assert full_collection(long_lived, collector, MANY - 1) == []
+    assert full_collection(long_lived, collector, MANY) == ["freeze"]
+    collector.reset_mock()
+    for phase in ("start", "stop"):
+        long_lived(phase, {"generation": 1, "collected": 0, "uncollectable": 0})
+    assert calls(collector) == []
+
+
+def test_everything_is_looked_at_again_once_memory_has_grown(collector: mock.Mock, blocks: mock.Mock) -> None:
+    now = 0.0
+    long_lived = LongLived(lambda: now)
+    blocks.return_value = 4_001
+    assert full_collection(long_lived, collector, 10) == ["unfreeze", "freeze"]
+    blocks.return_value = 6_002
+    assert full_collection(long_lived, collector, 10) == []
+    now = 3_600.0
+    assert full_collection(long_lived, collector, 10) == ["unfreeze", "freeze"]
+    now = 7_200.0
+    assert full_collection(long_lived, collector, 10) == []

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from graph.operations import ManifestError
-from graph.server.process import preparing, return_large_blocks
+from graph.server.process import preparing
 
 
 async def test_it_stops_and_raises_why() -> None:
@@ -38,15 +38,3 @@ async def test_one_that_stops_meanwhile_does_not_wait_for_them() -> None:
         begin()
         await begun.wait()
     assert not stopped.is_set()
-
-
-def test_a_c_library_without_mallopt_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded: list[object] = []
-
-    def without_mallopt(name: object) -> object:
-        loaded.append(name)
-        return object()
-
-    monkeypatch.setattr("ctypes.CDLL", without_mallopt)
-    return_large_blocks()
-    assert loaded == [None]

@@ -1,0 +1,101 @@
+"""Connections that were accepted and are not served yet: of each client's address one after the other.
+
+A connection and its first request take up to a millisecond of the event loop. Served as they come, hundreds that one
+client opens at once would be one turn of the loop, in which nothing else is answered, and another client's connection
+would be behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final
+
+SERVED_AT_ONCE: Final = 8
+"""In a turn of the event loop, together."""
+
+SERVED_WHEN_BUSY: Final = 4
+"""In a turn after one that took long: those that are connected come before those that will be."""
+
+LONG_TURN_SECONDS: Final = 0.01
+
+_LOOKED_AT: Final = 256
+"""Connections in a turn of which is seen whether their clients have left: 2 us each."""
+
+_HANGUP: Final = getattr(select, "POLLRDHUP", 0)
+"""That the other side sends no more. Linux alone tells before what was sent is read."""
+
+
+class Arrivals:
+    """At most `most`. Owns those that it holds, and gives each to `serve`."""
+
+    def __init__(self, serve: Callable[[socket.socket], None], most: int) -> None:
+        self._serve = serve
+        self._most = most
+        self._of_address: dict[str, deque[socket.socket]] = {}
+        self._count = 0
+        self._begins: asyncio.Handle | None = None
+        self._turn_began = 0.0
+
+    def add(self, connection: socket.socket) -> bool:
+        """False if there is no room for it: then it is the caller's still."""
+        if self._count >= self._most:
+            return False
+        try:
+            address = connection.getpeername()[0]
+        except OSError:
+            connection.close()  # its client has left already
+            return True
+        self._of_address.setdefault(address, deque()).append(connection)
+        self._count += 1
+        if self._begins is None:
+            self._begin_next_turn()
+        return True
+
+    def serve_all(self) -> None:
+        """Now, however many there are."""
+        if self._begins is not None:
+            self._begins.cancel()
+        self._serve_some(self._count)
+
+    def _begin_next_turn(self) -> None:
+        self._turn_began = perf_counter()
+        self._begins = asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        is_busy = perf_counter() - self._turn_began > LONG_TURN_SECONDS
+        self._serve_some(SERVED_WHEN_BUSY if is_busy else SERVED_AT_ONCE)
+
+    def _serve_some(self, most: int) -> None:
+        left = _LOOKED_AT
+        while self._count and most:
+            address = next(iter(self._of_address))
+            waiting = self._of_address.pop(address)
+            connection = waiting.popleft()
+            if waiting:
+                self._of_address[address] = waiting  # behind all others
+            self._count -= 1
+            # Half of a connection closed may mean less than that its client has left, so where there is no need, a
+            # request is answered.
+            if len(waiting) >= SERVED_AT_ONCE and left and has_left(connection):
+                left -= 1
+                connection.close()
+            else:
+                most -= 1
+                self._serve(connection)
+        self._begins = None
+        if self._count:
+            self._begin_next_turn()
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether its client sends no more, as far as is known."""
+    if not _HANGUP:
+        return False
+    poll = select.poll()
+    poll.register(connection, _HANGUP)
+    return bool(poll.poll(0))

@@ -1,0 +1,136 @@
+"""Connections that were accepted: served a few in a turn of the event loop, of each address one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from graph.server import arrivals as arrivals_module
+from graph.server.arrivals import LONG_TURN_SECONDS, SERVED_AT_ONCE, SERVED_WHEN_BUSY, Arrivals, has_left
+
+
+class Connection:
+    """`name` is its address."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def getpeername(self) -> tuple[str, int]:
+        return self.name, 1
+
+
+@pytest.fixture
+def _all_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals_module, "has_left", lambda _: False)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def of(*names: str) -> list[socket.socket]:
+    return [Connection(name) for name in names]  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("_all_stay")
+async def test_a_client_with_many_is_not_before_another_with_one() -> None:
+    turns: list[list[str]] = [[]]
+    arrivals = Arrivals(lambda connection: turns[-1].append(connection.getpeername()[0]), 1_000)
+    for connection in of(*["attacker"] * 100, "other", "third", "other"):
+        assert arrivals.add(connection)
+    while sum(map(len, turns)) < 103:
+        await asyncio.sleep(0)
+        turns.append([])
+    served = [name for turn in turns for name in turn]
+    assert served[:6] == ["attacker", "other", "third", "attacker", "other", "attacker"]
+    assert max(map(len, turns)) == SERVED_AT_ONCE
+    assert len(served) == 103
+
+
+@pytest.mark.usefixtures("_all_stay")
+async def test_fewer_are_served_in_a_turn_after_a_long_one() -> None:
+    turns: list[int] = [0]
+
+    def serve(_: socket.socket) -> None:
+        turns[-1] += 1
+
+    arrivals = Arrivals(serve, 1_000)
+    for connection in of(*["a"] * 30):
+        arrivals.add(connection)
+    for _ in range(5):
+        time.sleep(1.1 * LONG_TURN_SECONDS)
+        await asyncio.sleep(0)
+        turns.append(0)
+    assert turns[:5] == [SERVED_WHEN_BUSY] * 5
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells")
+async def test_of_many_those_whose_clients_have_left_are_closed_and_take_no_turn(stack: ExitStack) -> None:
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    served: list[socket.socket] = []
+    arrivals = Arrivals(served.append, 1_000)
+    left, stayed = [], []
+    for number in range(60):
+        client = stack.enter_context(socket.create_connection(listener.getsockname()))
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        connection = stack.enter_context(listener.accept()[0])
+        (left if number < 40 else stayed).append(connection)
+        if number < 40:
+            client.close()
+            assert has_left(connection)
+        assert arrivals.add(connection)
+    await asyncio.sleep(0)
+    assert served == stayed[:SERVED_AT_ONCE]
+    assert all(each.fileno() == -1 for each in left)
+
+
+async def test_a_few_are_served_though_their_clients_send_no_more(stack: ExitStack) -> None:
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    client = stack.enter_context(socket.create_connection(listener.getsockname()))
+    connection = stack.enter_context(listener.accept()[0])
+    client.shutdown(socket.SHUT_WR)
+    served: list[socket.socket] = []
+    assert Arrivals(served.append, 10).add(connection)
+    await asyncio.sleep(0)
+    assert served == [connection]
+
+
+async def test_no_more_are_held_than_there_is_room_for() -> None:
+    served: list[socket.socket] = []
+    arrivals = Arrivals(served.append, 2)
+    first, second, third = of("a", "a", "b")
+    assert [arrivals.add(each) for each in (first, second, third)] == [True, True, False]
+    await asyncio.sleep(0)
+    assert served == [first, second]
+    assert arrivals.add(third)
+    await asyncio.sleep(0)
+    assert served[2:] == [third]
+
+
+@pytest.mark.usefixtures("_all_stay")
+async def test_all_are_served_when_the_server_stops() -> None:
+    served: list[socket.socket] = []
+    arrivals = Arrivals(served.append, 100)
+    connections = of(*["a"] * 20)
+    assert all(map(arrivals.add, connections))
+    arrivals.serve_all()
+    assert served == connections
+    await asyncio.sleep(0)
+    assert served == connections
+
+
+async def test_a_connection_whose_client_has_left_is_closed(stack: ExitStack) -> None:
+    served: list[socket.socket] = []
+    left = stack.enter_context(socket.socket())  # never connected: it has no peer, as one that was reset
+    assert Arrivals(served.append, 10).add(left)
+    assert left.fileno() == -1
+    await asyncio.sleep(0)
+    assert served == []
