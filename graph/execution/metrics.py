@@ -162,7 +162,7 @@ class Metrics:
         )
         self.answer_bytes = Gauge(
             "omnirelay_kept_answers_bytes",
-            "Memory of the answers to lookups that are kept whole, and of their requests.",
+            "Memory of the answers that are kept whole, and of their requests.",
             registry=self.registry,
         )
         self.lookups_kept = Counter(

@@ -11,6 +11,7 @@ import orjson
 from graphql import (
     DirectiveNode,
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLResolveInfo,
     GraphQLSchema,
@@ -118,7 +119,8 @@ class Plan:
             self._kept += compiler.kept
         self._selected += compiler.size
         shows = any(each.name in _STAMPED and not _POSITION.isdisjoint(each.selected) for each in compiler.called)
-        return _Variant(fields, compiler.called, shows)
+        is_one = len(fields) == len(compiler.called) == 1 and not fields[0].is_async
+        return _Variant(fields, compiler.called, shows, fields[0].name if is_one else None)
 
     def release(self) -> None:
         """Keep no bytes of records any more: they go once no other plan uses them. Runs go on."""
@@ -162,6 +164,11 @@ class PlannedInfo(Info):
         return self._run.context
 
     @property
+    def nodes(self) -> Sequence[FieldNode]:
+        """What is being resolved, in the document."""
+        return self._called.nodes
+
+    @property
     def selected(self) -> frozenset[str]:
         """Names of the fields that are selected of what is being resolved."""
         return self._called.selected
@@ -181,6 +188,8 @@ class _Variant:
     fields: Sequence[RootField]
     called: Sequence[CalledField]
     shows_position: bool
+    source: str | None
+    """The root field that is all of it, where nothing else is called or waited for; by its name in the answer."""
 
 
 class Run:
@@ -209,6 +218,17 @@ class Run:
     def shows_position(self) -> bool:
         """Whether the answer to a lookup shows where in the stream it is exact."""
         return self._variant.shows_position
+
+    @property
+    def source(self) -> Any:
+        """What its one resolver gave, where the answer is made of that and nothing else; null where it is not."""
+        outcome = self.recorded.outcomes.get(self._variant.source or "")
+        return None if outcome is None else outcome.value
+
+    def fail(self, error: Exception) -> None:
+        """As if its one resolver had raised it."""
+        if self._variant.source is not None:
+            self.recorded.outcomes[self._variant.source] = Outcome(None, error)
 
     def info(self, number: int) -> Info:
         """Of a called field of the variant."""

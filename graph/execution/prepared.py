@@ -8,7 +8,7 @@ where a resolver raises, or a value is not as the schema has it, it completes wh
 recorded. So no resolver of a root field, and no mutation, is called twice. docs/decisions/0029-prepared-operations.md.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -140,6 +140,20 @@ class PreparedSchema(strawberry.Schema):
             if self.metrics is not None and outcome != "errors":
                 self.metrics.ended(run.plan.kind.value, outcome, perf_counter() - run.recorded.started)
         return data
+
+    async def stands(self, run: Run, kept: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether an answer that was kept is that of the run: then it is counted, and timed. What goes wrong is what
+        its resolver raises."""
+        outcome: Ending = "cancelled"
+        try:
+            outcome = "ok" if await kept() else "errors"
+        except Exception as error:  # noqa: BLE001 - published by graphql-core's execution
+            outcome = "errors"
+            run.fail(error)
+        finally:
+            if self.metrics is not None and outcome != "errors":
+                self.metrics.ended(run.plan.kind.value, outcome, perf_counter() - run.recorded.started)
+        return outcome == "ok"
 
     async def complete(
         self, run: Run, query: str | None, variables: dict[str, Any] | None, operation_name: str | None

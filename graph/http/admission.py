@@ -6,8 +6,8 @@ has a bound of its own, and the clients that wait share it equally, however many
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Coroutine, Generator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Coroutine, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -68,50 +68,50 @@ class AdmissionQueue:
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    @asynccontextmanager
-    async def turn(self, client: str) -> AsyncIterator[None]:
+    def turn(self, client: str) -> "_Turn":
         """Waits until the operation may run, and counts it until it has ended. Raises Overloaded.
 
         An operation that is cancelled, before or after, counts as abandoned.
         """
-        try:
-            await self._enter(client)
-            try:
-                yield
-            finally:
-                self._leave(client)
-        except (asyncio.CancelledError, ClientDisconnect):
+        return _Turn(self, client)
+
+    def failed(self, kind: type[BaseException] | None) -> None:
+        """Count what ended an operation, before its turn or in it."""
+        if kind is None:
+            return
+        if issubclass(kind, asyncio.CancelledError | ClientDisconnect):
             self._abandoned.inc()
-            raise
-        except Overloaded:
+        elif issubclass(kind, Overloaded):
             self._overloaded.inc()
-            raise
 
     @property
     def is_free(self) -> bool:
         """Whether an operation need not wait for its turn."""
         return not self._waiting and self._count < self._bounds.running
 
-    async def _enter(self, client: str) -> None:
+    async def enter(self, client: str) -> None:
         if self.is_free:
             self._begin(client)
             return
         if self.waiting >= self._bounds.waiting:
             self._make_room(client)
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        granted: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(client, deque()).append(granted)
         began = perf_counter()
+        timer = loop.call_later(self._bounds.seconds, self._expire, granted)
         try:
-            async with asyncio.timeout(self._bounds.seconds):
-                await granted
-        except TimeoutError:
-            self._withdraw(client, granted)
-            raise _overloaded(f"its turn did not come within {self._bounds.seconds:g} seconds") from None
+            await granted
         except BaseException:
             self._withdraw(client, granted)
             raise
         finally:
+            timer.cancel()
             self._waited.observe(perf_counter() - began)
+
+    def _expire(self, granted: asyncio.Future[None]) -> None:
+        if not granted.done():
+            granted.set_exception(_overloaded(f"its turn did not come within {self._bounds.seconds:g} seconds"))
 
     def _begin(self, client: str) -> None:
         self._count += 1
@@ -119,7 +119,7 @@ class AdmissionQueue:
         self._turns += 1
         self._last_turn[client] = self._turns
 
-    def _leave(self, client: str) -> None:
+    def leave(self, client: str) -> None:
         """The operation has ended; those whose turn it is now begin."""
         self._count -= 1
         self._running[client] -= 1
@@ -136,7 +136,7 @@ class AdmissionQueue:
     def _withdraw(self, client: str, granted: asyncio.Future[None]) -> None:
         """The operation will not run. It may have been its turn already, and may have been taken out to make room."""
         if granted.done() and not granted.cancelled() and granted.exception() is None:
-            self._leave(client)
+            self.leave(client)
             return
         with suppress(KeyError, ValueError):
             self._waiting[client].remove(granted)
@@ -161,6 +161,27 @@ class AdmissionQueue:
             del self._running[client]
             if client not in self._waiting:
                 self._last_turn.pop(client, None)
+
+
+class _Turn:
+    """Of one operation."""
+
+    __slots__ = ("_client", "_queue")
+
+    def __init__(self, queue: AdmissionQueue, client: str) -> None:
+        self._queue = queue
+        self._client = client
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._queue.enter(self._client)
+        except BaseException as error:
+            self._queue.failed(type(error))
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._queue.leave(self._client)
+        self._queue.failed(kind)
 
 
 class AdmissionControl:

@@ -1,13 +1,14 @@
-"""Answers to lookups, kept whole: their bytes are sent again while everything that they were read from stands.
+"""Answers kept whole: their bytes are sent again while everything that they were read from stands.
 
-Nodes of a mesh ask for the same few shards and lists for ever, in the same bytes. An answer is found by the body of the
-request and the scopes of its caller, and is good while each record, page and position that was read for it would be
-read again: that is looked at each time, and nothing is ever out of date. docs/decisions/0041-answers-kept-whole.md.
+Nodes of a mesh ask for the same few shards and lists for ever, in the same bytes, and dashboards for the same pages of
+history. An answer is found by the body of the request and the scopes of its caller, and is good while each record, page
+and position that was read for it would be read again: that is looked at each time, and nothing is ever out of date.
+docs/decisions/0041-answers-kept-whole.md.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from graph.auth.principal import Scope
 
@@ -22,13 +23,16 @@ _BYTES_AN_ENTRY: Final = 900
 
 Key: TypeAlias = tuple[bytes, frozenset[Scope]]
 
+R = TypeVar("R")
 
-class _Answer:
-    """`stands` is whether it would be the same now. `is_used`: whether it was sent again since it was last passed."""
+
+class Answer(Generic[R]):
+    """`stands` tells whether it would be the same now. `is_used`: whether it was sent again since it was last
+    passed."""
 
     __slots__ = ("body", "is_used", "key", "stands")
 
-    def __init__(self, key: Key, body: bytes, stands: Callable[[], bool]) -> None:
+    def __init__(self, key: Key, body: bytes, stands: Callable[[], R]) -> None:
         self.key = key
         self.body = body
         self.stands = stands
@@ -39,33 +43,37 @@ class _Answer:
         return len(self.key[0]) + len(self.body) + _BYTES_AN_ENTRY
 
 
-class Answers:
-    """At most `limit` bytes. What makes room is the oldest answer that was not sent again since it was last passed
-    (CLOCK): one at a time, so that nothing is held up by thousands that go at once, and as many are found as there is
-    room for, not half of them."""
+class Answers(Generic[R]):
+    """At most `limit` bytes. What tells whether an answer stands gives R: a boolean, or what is awaited for one.
+
+    What makes room is the oldest answer that was not sent again since it was last passed (CLOCK): one at a time, so
+    that nothing is held up by thousands that go at once, and as many are found as there is room for, not half of them.
+    """
 
     def __init__(self, limit: int = KEPT_BYTES) -> None:
         self._limit = limit
-        self._answers: dict[Key, _Answer] = {}
-        self._queue: deque[_Answer] = deque()
+        self._answers: dict[Key, Answer[R]] = {}
+        self._queue: deque[Answer[R]] = deque()
         self.size = 0
         """Bytes, about."""
 
-    def get(self, body: bytes, scopes: frozenset[Scope]) -> bytes | None:
+    def get(self: "Answers[bool]", body: bytes, scopes: frozenset[Scope]) -> bytes | None:
         """The answer to this request, if there is one that stands."""
-        if len(body) > LONGEST_REQUEST:
-            return None
-        answer = self._answers.get((body, scopes))
+        answer = self.find(body, scopes)
         if answer is None or not answer.stands():
             return None
         answer.is_used = True
         return answer.body
 
-    def put(self, body: bytes, scopes: frozenset[Scope], answer: bytes, stands: Callable[[], bool]) -> None:
+    def find(self, body: bytes, scopes: frozenset[Scope]) -> Answer[R] | None:
+        """What was kept for this request, whether it stands or not: to be marked as used where it is sent again."""
+        return None if len(body) > LONGEST_REQUEST else self._answers.get((body, scopes))
+
+    def put(self, body: bytes, scopes: frozenset[Scope], answer: bytes, stands: Callable[[], R]) -> None:
         if len(body) > LONGEST_REQUEST or len(answer) > LONGEST_ANSWER:
             return
         # A copy: what orjson returns may hold some kilobytes more.
-        made = _Answer((body, scopes), bytes(memoryview(answer)), stands)
+        made = Answer((body, scopes), bytes(memoryview(answer)), stands)
         replaced = self._answers.get(made.key)
         if replaced is not None:
             self.size += len(made.body) - len(replaced.body)

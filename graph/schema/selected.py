@@ -7,6 +7,7 @@ from weakref import ref
 from graphql import FieldNode, FragmentDefinitionNode, FragmentSpreadNode, InlineFragmentNode, SelectionSetNode
 
 from graph.execution.context import Info
+from graph.execution.operation_plan import PlannedInfo
 
 T = TypeVar("T")
 
@@ -24,14 +25,15 @@ class OfSelection(Generic[T]):
         self._found: dict[tuple[int, ...], tuple[ref[FieldNode], T]] = {}
 
     def __call__(self, info: Info) -> T:
-        raw = info._raw_info  # noqa: SLF001 - `selected_fields` converts the document as a whole, each time
-        key = tuple(map(id, raw.field_nodes))
+        nodes = info.nodes if isinstance(info, PlannedInfo) else info._raw_info.field_nodes  # noqa: SLF001 - as below
+        key = tuple(map(id, nodes))
         known = self._found.get(key)
         if known is not None:
             return known[1]
-        paths = [path for node in raw.field_nodes for path in _paths("", node.selection_set, raw.fragments)]
+        raw = info._raw_info  # noqa: SLF001 - `selected_fields` converts the document as a whole, each time
+        paths = [path for node in nodes for path in _paths("", node.selection_set, raw.fragments)]
         found = self._find(frozenset(paths))
-        self._found[key] = ref(raw.field_nodes[0], lambda _: self._found.pop(key, None)), found
+        self._found[key] = ref(nodes[0], lambda _: self._found.pop(key, None)), found
         return found
 
 

@@ -5,8 +5,8 @@ https://relay.dev/graphql/connections.htm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from persistence.errors import FieldError, InvalidArgument
@@ -48,6 +48,8 @@ class Page(Generic[T]):
     `total` is how many there were on all pages when this one was read, or at least, if it is not exact; null unless the
     request is `counted`. A search that ended before it had a whole page has come to the key `end`, to `start` where it
     went backward: further items may be beyond.
+
+    `stands` tells whether it would be read the same now, where that takes less than to read it; null where it does not.
     """
 
     items: Sequence[T]
@@ -57,6 +59,7 @@ class Page(Generic[T]):
     total_is_exact: bool = True
     start: Any = None
     end: Any = None
+    stands: Callable[[], Awaitable[bool]] | None = field(default=None, compare=False)
 
     @property
     def is_complete(self) -> bool:

@@ -37,8 +37,11 @@ class Table:
             self.rows.append(self.rows[-1] + 1)
         return Page(rows, has_next=False, has_previous=False)
 
+    async def found(self, key: str = "page") -> Page[Any]:
+        return await self.pages.page(key, self.newest, self.read)
+
     async def page(self, key: str = "page") -> list[Any]:
-        found = await self.pages.page(key, self.newest, self.read)
+        found = await self.found(key)
         assert list(found.items) == self.rows or self.grows_while_read
         return list(found.items)
 
@@ -89,6 +92,55 @@ async def test_pages_that_are_not_read_any_more_are_given_up() -> None:
     assert table.reads == reads + 1
 
 
+async def test_a_page_that_is_held_tells_whether_it_stands_also_once_it_is_given_up() -> None:
+    table = Table(LIMIT)
+    assert (await table.found()).stands is None, "it may never be read again"
+    page = await table.found()
+    assert page.stands is not None
+    assert await page.stands()
+    for name in "abc":
+        await table.page(name)
+        await table.page(name)
+    reads = table.reads
+    assert await page.stands()
+    assert table.reads == reads
+    table.rows.append(2)
+    assert not await page.stands()
+
+
+async def test_one_that_has_changed_is_not_looked_at_while_it_is_just_read() -> None:
+    table = Table()
+    for _ in range(2):
+        page = await table.found()
+    assert page.stands is not None
+    table.rows.append(2)
+    looks = table.looks
+    for _ in range(8):
+        assert not await page.stands()
+        await table.page()
+    assert table.looks == looks + 1
+    for _ in range(2):
+        page = await table.found()
+    assert page.stands is not None
+    assert await page.stands()
+
+
+async def test_what_was_held_before_does_not_give_up_what_is_held_now() -> None:
+    table = Table()
+    for _ in range(2):
+        before = await table.found()
+    table.rows.append(2)
+    for _ in range(10):
+        now = await table.found()
+    reads = table.reads
+    assert before.stands is not None
+    assert now.stands is not None
+    assert not await before.stands()
+    assert await now.stands()
+    await table.page()
+    assert table.reads == reads
+
+
 def test_only_pages_that_nothing_but_their_rows_decides_are_held() -> None:
     assert is_held(ShardHistoryFilter())
     assert is_held(ShardHistoryFilter(namespace="a", shard_id="b"))
@@ -132,6 +184,26 @@ async def test_what_is_asked_while_an_answer_is_on_its_way_is_answered_by_the_ne
     of_a, of_b, of_all, again = (each.result() for each in later)
     assert of_a == of_b == again == ("epoch", 0, 2, b"hash")
     assert of_all == ("epoch", 0, 2, b"head")
+
+
+async def test_those_that_others_let_in_when_they_were_answered_are_answered_by_one_read() -> None:
+    """As an operation that ends lets the next one of its queue begin."""
+    asked: list[list[str]] = []
+
+    async def read(values: Mapping[str, Any]) -> Sequence[Any]:
+        asked.append(values["names"])
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return [("epoch", 0, 1, b"head", name, 1, b"hash") for name in values["names"]]
+
+    newest, turns = NewestRows(read), asyncio.Semaphore(3)
+
+    async def operation(name: str) -> None:
+        async with turns:
+            await newest.of(name)
+
+    await asyncio.gather(*(operation(str(number)) for number in range(15)))
+    assert [len(names) for names in asked] == [3] * 5
 
 
 async def two_that_wait_for_one_read(newest: NewestRows, database: Database) -> Sequence[asyncio.Future[Any]]:

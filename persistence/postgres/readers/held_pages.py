@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Text, bindparam, func, literal_column, select, true
@@ -66,18 +68,13 @@ class HeldPages:
             if left:
                 self._leave(key, left - 1)
                 return await read()
-        now = await newest()
         if held is not None:
-            if held.newest == now:
-                if key in self._held:
-                    self._held.move_to_end(key)
-                return held.page
-            self._drop(key)
-            self._leave(key, _PLAIN_AFTER_CHANGE)
-            return await read()
+            return held.page if await self._stands(key, held.newest, newest) else await read()
+        now = await newest()
         page = await read()
         # Each is a snapshot of its own, and what was added between them may be on the page already.
         if await newest() == now:
+            page = replace(page, stands=partial(self._stands, key, now, newest))
             self._plain.pop(key, None)
             self._drop(key)
             self._held[key] = _Held(now, page)
@@ -85,6 +82,20 @@ class HeldPages:
             while self._size > self._limit:
                 self._drop(next(iter(self._held)))
         return page
+
+    async def _stands(self, key: Hashable, known: Newest, newest: Callable[[], Awaitable[Newest]]) -> bool:
+        """Whether the page is what it was when `known` was newest: also of one that is not held any more."""
+        if key in self._plain:
+            return False
+        stands = await newest() == known
+        held = self._held.get(key)
+        if held is not None and held.newest == known:
+            if stands:
+                self._held.move_to_end(key)
+            else:
+                self._drop(key)
+                self._leave(key, _PLAIN_AFTER_CHANGE)
+        return stands
 
     def _drop(self, key: Hashable) -> None:
         held = self._held.pop(key, None)
@@ -98,38 +109,53 @@ class HeldPages:
 
 
 class NewestRows:
-    """What is newest of namespaces. Whoever asks while an answer is on its way is answered by the next one, together
-    with all others: a round trip costs more than what it brings."""
+    """What is newest of namespaces, read for all that ask in one turn of the event loop, or while an answer is on its
+    way, at once: a round trip costs more than what it brings."""
 
     def __init__(self, read: Callable[[Mapping[str, Any]], Awaitable[Sequence[Any]]]) -> None:
         """`read` is NEWEST's rows, of a snapshot that is taken after it was called."""
         self._read = read
-        self._turn = asyncio.Lock()
         self._asked: dict[str | None, _Asked] = {}
+        self._under_way: asyncio.Event | None = None
+        """Set once the reading has ended; null while nothing is read."""
 
     async def of(self, namespace: str | None) -> Newest:
         """Of one, or of all. Raises what reading does, for all that it was done for: each by itself would wait as long
         again, one after the other, for a database that does not answer."""
         asked = self._asked.setdefault(namespace, _Asked())
-        async with self._turn:
+        while asked.newest is None:
             if asked.failure is not None:
                 raise asked.failure
-            if asked.newest is None:
-                # Of those that were asked for until now; and of one whose reading was cancelled, which is unanswered.
-                together, self._asked = {**self._asked, namespace: asked}, {}
-                names = [name for name in together if name is not None]
-                try:
-                    rows = await self._read({"names": names})
-                except Exception as error:
-                    for each in together.values():
-                        each.failure = error
-                    raise
-                for epoch, floor, revision, hash_, name, *newest in rows:
-                    if name is not None:
-                        together[name].newest = epoch, floor, *newest
-                    if None in together:
-                        together[None].newest = epoch, floor, revision, hash_
-            return asked.newest or ()
+            if self._under_way is None:
+                await self._answer(namespace, asked)
+            else:
+                await self._under_way.wait()
+        return asked.newest
+
+    async def _answer(self, namespace: str | None, asked: _Asked) -> None:
+        """This one, with all that were asked for until it is read. Of one whose reading was cancelled it is the first
+        that goes on waiting which does that."""
+        self._under_way = ended = asyncio.Event()
+        try:
+            await asyncio.sleep(0)  # those that were answered in this turn let others in, which ask in the next
+            together, self._asked = {**self._asked, namespace: asked}, {}
+            names = [name for name in together if name is not None]
+            try:
+                rows = await self._read({"names": names})
+            except Exception as error:
+                for each in together.values():
+                    each.failure = error
+                raise
+            for epoch, floor, revision, hash_, name, *newest in rows:
+                if name is not None:
+                    together[name].newest = epoch, floor, *newest
+                if None in together:
+                    together[None].newest = epoch, floor, revision, hash_
+            for each in together.values():
+                each.newest = each.newest or ()
+        finally:
+            self._under_way = None
+            ended.set()
 
 
 class _Asked:
