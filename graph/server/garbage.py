@@ -26,8 +26,8 @@ _INTERVAL_SECONDS: Final = 3_600.0
 
 
 THRESHOLDS: Final = (2_000, 10, 10)
-"""Python's: objects by which a young collection comes, young ones by which a middle one, and middle ones by which a full
-one does. A middle one looks through 20,000 objects at most, which takes some 15 ms."""
+"""Python's: objects by which a young collection comes, young ones by which a middle one does, and middle ones by which
+a full one does. A middle one looks through 20,000 objects at most, which takes some 15 ms."""
 
 _OLDEST: Final = 2
 """Python's number of the generation that a full collection looks through."""
@@ -61,8 +61,8 @@ def tune() -> None:
 
 
 class LongLived:
-    """Called before and after each collection: exempts what a full one found to stay. Of that, what is in a cycle is not
-    freed when its time has come, so everything is looked through again once memory has grown."""
+    """Called before and after each collection: exempts what a full one found to stay. Of that, what is in a cycle is
+    not freed when its time has come, so everything is looked through again once memory has grown."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,4 +1,5 @@
-"""The C library's heap of a server process, which is to give back what an answer or a body took. Only glibc's is known."""
+"""The C library's heap of a server process, which is to give back what an answer or a body took. Of other libraries
+than glibc nothing is asked."""
 
 from __future__ import annotations
 
@@ -39,8 +40,8 @@ class _Statistics(ctypes.Structure):
 
 
 def trim() -> None:
-    """Give back the pages that have nothing in them but free blocks, where these are many: by itself glibc returns those
-    at the end of its heap. After answers of megabytes to ten clients 30 to 45 MB were so kept. It takes 1 to 6 ms.
+    """Give back the pages that have nothing in them but free blocks, where these are many: by itself glibc returns
+    those at the end of its heap. After answers of megabytes to ten clients 30 to 45 MB were kept so. It takes 1 to 6 ms.
     """
     with suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)

@@ -28,8 +28,8 @@ _TRIM_TICKS: Final = heap.TRIM_SECONDS * 10
 
 
 class WebServer(uvicorn.Server):
-    """`announce` is called once it serves: what comes on the sockets that it is started with, and connections that it is
-    given by `adopt`."""
+    """`announce` is called once it serves: what comes on the sockets that it is started with, and connections that it
+    is given by `adopt`."""
 
     replaced = False
     """Whether another process serves on the same address when this one stops: then clients lose nothing but a

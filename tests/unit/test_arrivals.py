@@ -66,7 +66,7 @@ async def test_fewer_are_served_in_a_turn_after_a_long_one() -> None:
     for connection in of(*["a"] * 30):
         arrivals.add(connection)
     for _ in range(5):
-        time.sleep(1.1 * LONG_TURN_SECONDS)
+        time.sleep(1.1 * LONG_TURN_SECONDS)  # noqa: ASYNC251 - a long turn
         await asyncio.sleep(0)
         turns.append(0)
     assert turns[:5] == [SERVED_WHEN_BUSY] * 5
@@ -77,7 +77,8 @@ async def test_of_many_those_whose_clients_have_left_are_closed_and_take_no_turn
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     served: list[socket.socket] = []
     arrivals = Arrivals(served.append, 1_000)
-    left, stayed = [], []
+    left: list[socket.socket] = []
+    stayed: list[socket.socket] = []
     for number in range(60):
         client = stack.enter_context(socket.create_connection(listener.getsockname()))
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")

@@ -109,7 +109,7 @@ def full_collection(long_lived: LongLived, collector: mock.Mock, stayed: int) ->
 def blocks(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     """How many memory blocks there are."""
     blocks = mock.Mock(return_value=1_000)
-    monkeypatch.setattr(garbage.sys, "getallocatedblocks", blocks)
+    monkeypatch.setattr("sys.getallocatedblocks", blocks)
     return blocks
 
 
