@@ -1,8 +1,8 @@
 """Accepts connections, many in one turn of the event loop, and hands each to this process or to the next worker.
 
-Not left to the event loop: libuv accepts one connection in each turn (https://github.com/libuv/libuv/pull/3696), so of a
-thousand that clients open at once the last waits for a thousand turns, and so does every client that connects then: up
-to 14 s, while lookups on open connections took milliseconds.
+Not left to the event loop: libuv accepts one connection in each turn (https://github.com/libuv/libuv/pull/3696), so
+of a thousand that clients open at once the last waits for a thousand turns, and so does every client that connects
+then: up to 14 s, while lookups on open connections took milliseconds.
 
 Nor to the kernel: of processes that accept on one socket, the one that is awake takes what comes at once (of 16
 connections of a client one of two workers got 13 or more in 7 of 12 tries), and with a socket for each process
