@@ -32,7 +32,7 @@ from graph.execution.services import Services
 from graph.execution.workload import Workload
 from graph.http.admission import AdmissionControl, client_of
 from graph.http.answers import Answers
-from graph.http.bodies import LARGE_BYTES, READ, Bodies
+from graph.http.bodies import LARGE_BYTES, READ, Bodies, has_no_mutation
 from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.http.trusted_documents import TrustedDocuments
@@ -226,12 +226,15 @@ class Entry:
             body: bytes = message.get("body", b"")
             return received, body if len(body) <= most else None
         size = len(message.get("body", b""))
+        least = self._endpoint.bodies.most
         while message["type"] == "http.request" and message.get("more_body"):
             if size > most:
                 return received, None
             message = await receive()
             received.append(message)
-            size += len(message.get("body", b""))
+            before, size = size, size + len(message.get("body", b""))
+            if before <= least < size and has_no_mutation(b"".join(each.get("body", b"") for each in received)):
+                return received, None
         if message["type"] != "http.request" or size > most:
             return received, None
         return received, b"".join(each.get("body", b"") for each in received)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from graph.auth.principal import UNRESTRICTED, Principal, Scope
 from graph.http import bodies
-from graph.http.bodies import LARGE_BYTES, Bodies
+from graph.http.bodies import LARGE_BYTES, Bodies, has_no_mutation
 from graph.http.requests import BadRequest, read_json
 
 BODIES: Final = Bodies(1_000, 2_000)
@@ -127,3 +127,21 @@ async def test_numbers_are_those_of_the_standard_library() -> None:
 def test_the_limit_is_that_of_a_mutation_for_callers_that_may_write() -> None:
     reader = Principal("reader", frozenset({Scope.READ}))
     assert [BODIES.most_of(each) for each in (reader, UNRESTRICTED)] == [1_000, 2_000]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "expected"),
+    [
+        (b'{"query":"{ __typename }","variables":{"x":"', True),
+        (b' {\n "query" : "query { a(b: \\"c\\") }", "variables', True),
+        (b'{"query":"mutation ($i: I!) { a(i: $i) { b } }","variables":{"', False),
+        (b'{"query":"fragment f on Mutation { b } \\u006dutation { a }","variables', False),
+        (b'{"query":"{ __typename', False),
+        (b'{"variables":{"x":"', False),
+        (b'{"documentId":"sha256:00","variables":{"x":"', False),
+        (b'{"query":"' + b"x" * 100_000 + b'"', False),
+        (b"", False),
+    ],
+)
+def test_that_a_body_has_no_mutation_shows_in_its_beginning_or_not(beginning: bytes, expected: bool) -> None:  # noqa: FBT001
+    assert has_no_mutation(beginning) is expected

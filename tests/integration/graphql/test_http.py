@@ -114,6 +114,26 @@ async def test_a_body_beyond_the_limit_is_refused(mesh: Mesh, feed: Feed) -> Non
         assert streamed.status_code == 413
 
 
+async def test_of_a_query_no_more_is_read_than_a_query_may_have(mesh: Mesh, feed: Feed) -> None:
+    """Callers that may write may send more, of a mutation: what is none shows before that has come."""
+    app = create_app(services_of(mesh.store, mesh.writer, feed), max_body_bytes=2_000, max_mutation_bytes=1_000_000)
+    for way_in in ({}, {"accept": "text/event-stream"}):  # the short one, and the one behind it
+        async with api_of(app) as api:
+            sent = 0
+
+            async def chunks() -> AsyncIterator[bytes]:
+                nonlocal sent
+                yield b'{"query": "{ __typename }", "variables": {"x": "'
+                for _ in range(1_000):
+                    sent += 1
+                    yield b"x" * 500
+                yield b'"}}'
+
+            response = await api.http.post("/graphql", content=chunks(), headers={"content-type": JSON, **way_in})
+            assert (response.status_code, code(response)) == (413, "PAYLOAD_TOO_LARGE")
+            assert sent <= 5
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_other_methods_are_not_allowed(api: Api, method: str) -> None:
     response = await api.http.request(method, "/graphql")
