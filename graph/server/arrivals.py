@@ -40,9 +40,18 @@ class Arrivals:
         self._count = 0
         self._begins: asyncio.Handle | None = None
         self._turn_began = 0.0
+        self._left = 0
+        """To be served in this turn."""
 
     def add(self, connection: socket.socket) -> bool:
-        """False if there is no room for it: then it is the caller's still."""
+        """False if there is no room for it: then it is the caller's still. The first few of a turn do not wait."""
+        if self._begins is None:
+            self._left = SERVED_AT_ONCE
+            self._begin_next_turn()
+        if self._left and not self._count:
+            self._left -= 1
+            self._serve(connection)
+            return True
         if self._count >= self._most:
             return False
         try:
@@ -52,8 +61,6 @@ class Arrivals:
             return True
         self._of_address.setdefault(address, deque()).append(connection)
         self._count += 1
-        if self._begins is None:
-            self._begin_next_turn()
         return True
 
     def serve_all(self) -> None:
@@ -68,6 +75,7 @@ class Arrivals:
 
     def _begin(self) -> None:
         is_busy = perf_counter() - self._turn_began > LONG_TURN_SECONDS
+        self._left = 0
         self._serve_some(SERVED_WHEN_BUSY if is_busy else SERVED_AT_ONCE)
 
     def _serve_some(self, most: int) -> None:

@@ -83,7 +83,7 @@ class Connection:
         try:
             async with asyncio.timeout(seconds):
                 url = f"http://{self._addresses[server]}/graphql"
-                response = await self._http.post(url, content=body, headers=headers)
+                response = await self._http.post(url, content=body, headers=headers, timeout=seconds)
             answer: dict[str, Any] = orjson.loads(response.content)
         except (httpx2.HTTPError, TimeoutError, OSError, ValueError):
             return self._ended(Attempt(server, sent, monotonic_ns(), NO_ANSWER))
