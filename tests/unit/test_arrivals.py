@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import socket
 import time
@@ -26,6 +27,12 @@ class Connection:
 
 
 @pytest.fixture
+def _no_turn_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is."""
+    monkeypatch.setattr(arrivals_module, "LONG_TURN_SECONDS", math.inf)
+
+
+@pytest.fixture
 def _all_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals_module, "has_left", lambda _: False)
 
@@ -40,7 +47,7 @@ def of(*names: str) -> list[socket.socket]:
     return [Connection(name) for name in names]  # type: ignore[misc]
 
 
-@pytest.mark.usefixtures("_all_stay")
+@pytest.mark.usefixtures("_all_stay", "_no_turn_is_long")
 async def test_a_client_with_many_is_not_before_another_with_one() -> None:
     turns: list[list[str]] = [[]]
     arrivals = Arrivals(lambda connection: turns[-1].append(connection.getpeername()[0]), 1_000)
@@ -75,6 +82,7 @@ async def test_fewer_are_served_in_a_turn_after_a_long_one() -> None:
 
 
 @pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells")
+@pytest.mark.usefixtures("_no_turn_is_long")
 async def test_of_many_those_whose_clients_have_left_are_closed_and_take_no_turn(stack: ExitStack) -> None:
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     served: list[socket.socket] = []
@@ -107,6 +115,7 @@ async def test_a_few_are_served_though_their_clients_send_no_more(stack: ExitSta
     assert served == [connection]
 
 
+@pytest.mark.usefixtures("_no_turn_is_long")
 async def test_no_more_are_held_than_there_is_room_for() -> None:
     served: list[socket.socket] = []
     arrivals = Arrivals(served.append, 2)

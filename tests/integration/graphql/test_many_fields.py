@@ -100,7 +100,7 @@ async def _full(mesh: Mesh, feed: Feed) -> AsyncIterator[Starlette]:
         raise Overloaded("all turns are taken", 1.0)
 
     limits = CostLimits(burst=5_000, rate=1)
-    with mock.patch.object(AdmissionQueue, "_enter", refuse):
+    with mock.patch.object(AdmissionQueue, "enter", refuse):
         yield create_app(services_of(mesh.store, mesh.writer, feed), costs=limits)
 
 
