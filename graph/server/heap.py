@@ -41,8 +41,7 @@ class _Statistics(ctypes.Structure):
 
 def trim() -> None:
     """Give back the pages that have nothing in them but free blocks, where these are many: by itself glibc returns
-    those at the end of its heap. After answers of megabytes to ten clients 30 to 45 MB were kept so. It takes 1 to 6
-    ms.
+    those at the end of its heap. After a siege 27 to 44 MB were kept so. It takes 1 to 6 ms.
     """
     with suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)

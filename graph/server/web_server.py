@@ -95,7 +95,8 @@ class WebServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TRIM_TICKS == 0:
-            await asyncio.to_thread(heap.trim)
+            # Not awaited: threads may all be busy with bulk changes, and this decides when the server stops.
+            asyncio.get_running_loop().run_in_executor(None, heap.trim)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
