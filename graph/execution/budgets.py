@@ -180,7 +180,7 @@ class CostControl:
         characters = self._documents.to_read(text)
         self.take_document(characters, caller)
         try:
-            document = await self._documents.read(text)
+            document = await self._documents.read(text, operation_name)
         except Overloaded:
             self.refund(caller, characters // CHARACTERS_A_RECORD)
             raise

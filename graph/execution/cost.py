@@ -105,14 +105,14 @@ class FieldCost(NamedTuple):
 class OperationCost:
     """Of one operation of a valid document."""
 
-    __slots__ = ("_classification", "_constant", "_fields", "_written", "is_free")
+    __slots__ = ("_constant", "_fields", "_written", "classification", "is_free")
 
     def __init__(self, fields: Iterable[FieldCost], written: Number, classification: Classification) -> None:
         """`written`: how many shards it changes."""
         self._fields = tuple(fields)
         self._constant = sum(each.records for each in self._fields if isinstance(each.records, int))
         self._written = written
-        self._classification = classification
+        self.classification = classification
         self.is_free = classification.usual.is_lookup and self.records(None) <= FREE_LOOKUP
         """Whether it takes nothing from a budget, where it is a lookup, whatever the variables."""
 
@@ -124,7 +124,7 @@ class OperationCost:
         """What is taken from its caller's budget: what it asks for and what it writes. Of a lookup, which is answered
         from memory, a tenth, and nothing of a usual one."""
         records = self.records(variables)
-        if not self._classification.of(variables).is_lookup:
+        if not self.classification.of(variables).is_lookup:
             return records + _value(self._written, variables)
         return 0 if records <= FREE_LOOKUP else records // 10
 

@@ -129,19 +129,19 @@ class DocumentCache:
         is_known = text in self._documents or text in self._trusted or len(text) > self.characters
         return 0 if is_known else len(text)
 
-    async def read(self, text: str) -> Document:
-        """The document, parsed and validated beside the event loop unless it is known. It is remembered while it is
-        held. Raises Overloaded, where too many are being read."""
+    async def read(self, text: str, operation_name: str | None = None) -> Document:
+        """The document, parsed, validated and the cost of its operation made beside the event loop, unless it is known.
+        It is remembered while it is held. Raises Overloaded, where too many are being read."""
         document = self._trusted.get(text) or self._documents.get(text) or self._held.get(text)
         if document is None and len(text) <= self.characters:
-            document = await self._read(text)
+            document = await self._read(text, operation_name)
         elif document is None:
             document = self._document(text)
         if document.problems is None:
             self.problems(document)
         return document
 
-    async def _read(self, text: str) -> Document:
+    async def _read(self, text: str, operation_name: str | None) -> Document:
         reading = self._reading.get(text)
         if reading is None:
             if len(self._reading) >= MOST_READING:
@@ -151,7 +151,7 @@ class DocumentCache:
                     1.0,
                 )
             is_trusted = text in self._trusted
-            reading = self._reader.submit(self._validated, text, is_trusted=is_trusted)
+            reading = self._reader.submit(self._validated, text, operation_name, is_trusted=is_trusted)
             self._reading[text] = reading
             reading.add_done_callback(lambda _: self._reading.pop(text, None))
         # Others may wait for it, too: a client that leaves takes nothing from them.
@@ -167,10 +167,12 @@ class DocumentCache:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reader, execute, self._schema, document.node)
 
-    def _validated(self, text: str, *, is_trusted: bool) -> Document:
+    def _validated(self, text: str, operation_name: str | None, *, is_trusted: bool) -> Document:
         """In the thread: nothing is read or written of what the event loop changes."""
         document = self._parsed(text, is_trusted=is_trusted)
-        self.problems(document)
+        operation = None if self.problems(document) else get_operation_ast(document.node, operation_name)
+        if operation is not None:
+            document.costs[operation_name] = cost_of(self._schema, document.node, operation)
         return document
 
     def _parsed(self, text: str, *, is_trusted: bool) -> Document:
@@ -289,9 +291,14 @@ class DocumentCache:
         return get_operation_ast(self._document(text or "").node, name)
 
     def workload(self, text: str | None, name: str | None, variables: Mapping[str, Any] | None) -> Workload:
-        """That of what executing this would execute; of a lookup where there is no such operation."""
-        document = self._document(text or "").node
-        return classify(get_operation_ast(document, name), document).of(variables or {})
+        """That of what executing this would execute; of a lookup where there is no such operation, or the document is
+        not valid. What is refused may have thousands of fields that nothing has counted."""
+        document = self._document(text or "")
+        if self.problems(document):
+            return Workload.LOOKUP
+        cost = document.costs.get(name)
+        operation = get_operation_ast(document.node, name)
+        return (classify(operation, document.node) if cost is None else cost.classification).of(variables or {})
 
     def problems(self, document: Document) -> list[GraphQLError]:
         if document.problems is None:

@@ -20,7 +20,7 @@ from typing import Final
 LIMIT_SECONDS: Final = 0.010
 """Longest turn that a server's loop may take."""
 
-_SWITCH_SECONDS: Final = 0.0005
+_SWITCH_SECONDS: Final = 0.0002
 """As a server has it: graph/server/process.py."""
 
 ATTEMPTS: Final = 5
