@@ -6,12 +6,16 @@ import asyncio
 import threading
 import weakref
 from contextlib import nullcontext
+from typing import Any
+from unittest import mock
 
 import pytest
 from graphql import GraphQLError, get_introspection_query, parse
 
+import graph.execution.documents
 from graph.auth.principal import UNRESTRICTED
 from graph.execution import limits
+from graph.execution.cost import OperationCost, cost_of
 from graph.execution.documents import (
     _REMEMBERED,
     MOST_COMPILED_FIELDS,
@@ -21,6 +25,7 @@ from graph.execution.documents import (
 )
 from graph.execution.inputs import NotPrepared
 from graph.execution.limits import MAX_ALIASES, MAX_DEPTH, MAX_REPEATED, field_count, limit_problems
+from graph.execution.workload import Workload
 from graph.operations import operation, operation_names
 from persistence.errors import Overloaded
 from tests.support.shared_schema import one_schema, schema_with_documents_of_its_own
@@ -181,6 +186,33 @@ async def test_a_document_is_read_beside_the_event_loop_and_once_for_all_who_wai
     assert documents[0].problems == []
     assert [len(document.problems or ()) for document in documents[3:]] == [1, 1]
     assert [cache.to_read(text) for text in (*texts, "{ other }")] == [0] * 5 + [9]
+
+
+async def test_the_cost_of_an_operation_is_made_beside_the_event_loop_and_once() -> None:
+    cache = schema_with_documents_of_its_own().documents
+    made_by: list[threading.Thread] = []
+
+    def cost(*given: Any) -> OperationCost:
+        made_by.append(threading.current_thread())
+        return cost_of(*given)
+
+    with mock.patch.object(graph.execution.documents, "cost_of", cost):
+        document = await cache.read("query a { head { revision } } query b { shards { cursor } }", "b")
+        found = cache.cost(document, "b", UNRESTRICTED)
+        assert found is not None
+        assert found.records({}) == 1
+        assert await cache.read("{ nothing }") is not None
+    assert len(made_by) == 1
+    assert made_by[0] is not threading.main_thread()
+
+
+def test_what_is_refused_is_not_looked_through_for_its_queue() -> None:
+    cache = schema_with_documents_of_its_own().documents
+    with mock.patch.object(graph.execution.documents, "classify") as classify:
+        assert cache.workload("{ " + " ".join(f"nothing{n}" for n in range(1_900)) + " }", None, None).is_lookup
+        assert cache.workload("{ ", None, None).is_lookup
+    classify.assert_not_called()
+    assert cache.workload("{ simulateRebalance(input: {}) { moveCount } }", None, None) is Workload.PLANNING
 
 
 async def test_a_client_that_leaves_takes_no_document_from_others() -> None:
