@@ -18,12 +18,13 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final
 
 from graph.server.descriptors import backlog
 
-_AT_ONCE: Final = 128
-"""Connections accepted before the event loop goes on: some five milliseconds."""
+_ACCEPTING_SECONDS: Final = 0.002
+"""Of one turn of the event loop: some thirty connections."""
 
 _PAUSE_SECONDS: Final = 0.05
 
@@ -72,7 +73,8 @@ class Acceptor:
             self._held = None
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        until = perf_counter() + _ACCEPTING_SECONDS
+        while perf_counter() < until:
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):

@@ -25,21 +25,24 @@ _INTERVAL_SECONDS: Final = 3_600.0
 """From one such search to the next: it stops all requests for a tenth of a second."""
 
 
-THRESHOLDS: Final = (2_000, 10, 10)
+THRESHOLDS: Final = (1_000, 10, 4)
 """Python's: objects by which a young collection comes, young ones by which a middle one does, and middle ones by which
-a full one does. A middle one looks through 20,000 objects at most, which takes some 15 ms."""
+a full one does. A middle one looks through 10,000 objects at most, a full one through 40,000 and `MANY`: some 4 and
+20 ms. Larger ones would come as much more seldom as they would take longer."""
 
 _OLDEST: Final = 2
 """Python's number of the generation that a full collection looks through."""
 
-MANY: Final = 20_000
-"""Objects of that generation, which a full collection takes 20 to 40 ms to look through."""
+MANY: Final = 10_000
+"""Objects of that generation, which a full collection takes 4 ms to look through."""
 
 GROWTH: Final = 1.5
+"""Times the memory blocks that there were when everything was looked through last: then it is again, once an hour at
+most."""
 
-MOST_GROWTH: Final = 4.0
-"""Times the memory blocks that there were when everything was looked through last: then it is again, at once; with the
-other one, once an hour at most."""
+MOST_GROWTH: Final = 8_000_000
+"""Memory blocks more than then, some 0.5 GB: then it is at once. It stops everything for half a second, and shards,
+documents and answers that are kept come to less."""
 
 
 def tune() -> None:
@@ -78,7 +81,8 @@ class LongLived:
             return
         if phase == "start":
             waited = self._clock() - self._searched_at >= _INTERVAL_SECONDS
-            self._looks_at_all = sys.getallocatedblocks() > self._blocks * (GROWTH if waited else MOST_GROWTH)
+            most = self._blocks * GROWTH if waited else self._blocks + MOST_GROWTH
+            self._looks_at_all = sys.getallocatedblocks() > most
             if self._looks_at_all:
                 gc.unfreeze()
         elif self._looks_at_all:

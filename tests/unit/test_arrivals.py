@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import select
 import socket
@@ -83,7 +84,10 @@ async def test_fewer_are_served_in_a_turn_after_a_long_one() -> None:
 
 @pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells")
 @pytest.mark.usefixtures("_no_turn_is_long")
-async def test_of_many_those_whose_clients_have_left_are_closed_and_take_no_turn(stack: ExitStack) -> None:
+async def test_of_many_those_whose_clients_have_left_are_closed_and_take_no_turn(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals_module, "_CLEARING_SECONDS", math.inf)
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     served: list[socket.socket] = []
     arrivals = Arrivals(served.append, 1_000)
@@ -102,6 +106,27 @@ async def test_of_many_those_whose_clients_have_left_are_closed_and_take_no_turn
     # Of those that left, the first few were not looked at.
     assert served == [*left[:SERVED_AT_ONCE], *stayed[:SERVED_AT_ONCE]]
     assert all(each.fileno() == -1 for each in left[SERVED_AT_ONCE:])
+
+
+@pytest.mark.usefixtures("_no_turn_is_long")
+async def test_a_turn_is_not_spent_on_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(arrivals_module, "perf_counter", lambda: next(ticks) * 2**-10)
+    monkeypatch.setattr(arrivals_module, "has_left", lambda _: True)
+    closed: list[int] = [0]
+
+    class Leaving(Connection):
+        def close(self) -> None:
+            closed[-1] += 1
+
+    arrivals = Arrivals(lambda _: None, 1_000)
+    for _ in range(100):
+        assert arrivals.add(Leaving("attacker"))  # type: ignore[arg-type]
+    while sum(closed) < 10:
+        closed.append(0)
+        await asyncio.sleep(0)
+    # One a millisecond, for two milliseconds of each turn.
+    assert max(closed) == 2
 
 
 async def test_a_few_are_served_though_their_clients_send_no_more(stack: ExitStack) -> None:

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 
 from graph.server import garbage
-from graph.server.garbage import CONNECTIONS_AT_ONCE, MANY, ConnectionGarbage, LongLived
+from graph.server.garbage import CONNECTIONS_AT_ONCE, MANY, MOST_GROWTH, ConnectionGarbage, LongLived
 
 
 @pytest.fixture
@@ -129,9 +129,11 @@ def test_what_a_full_collection_found_to_stay_is_exempted_once_it_is_much(
 def test_everything_is_looked_at_again_once_memory_has_grown(collector: mock.Mock, blocks: mock.Mock) -> None:
     now = 0.0
     long_lived = LongLived(lambda: now)
-    blocks.return_value = 4_001
+    blocks.return_value = 1_000 + MOST_GROWTH
+    assert full_collection(long_lived, collector, 10) == []
+    blocks.return_value += 1
     assert full_collection(long_lived, collector, 10) == ["unfreeze", "freeze"]
-    blocks.return_value = 6_002
+    blocks.return_value = int(blocks.return_value * 1.5) + 1
     assert full_collection(long_lived, collector, 10) == []
     now = 3_600.0
     assert full_collection(long_lived, collector, 10) == ["unfreeze", "freeze"]
