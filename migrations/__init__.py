@@ -6,18 +6,20 @@ ones this program has, is read without it: each start of a server compares the t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from random import uniform
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 
-from persistence.errors import SchemaOutOfDate, StoreUnavailable, TransientConflict
+from persistence.errors import Deadlock, SchemaOutOfDate, StoreUnavailable, TransientConflict
 from persistence.postgres.driver import SERVER_SETTINGS
 from persistence.postgres.engine import engine_on, translated
 
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 # Any constant, as long as every version of this program uses the same: it names the right to migrate.
 _MIGRATION_LOCK: Final = 0x6F6D6E69
+
+_ATTEMPTS: Final = 5
+
+_PAUSE_SECONDS: Final = 0.5
+
+T = TypeVar("T")
 
 _VERSIONS: Final = Path(__file__).parent / "versions"
 
@@ -96,6 +104,25 @@ async def upgrade(url: str, revision: str = "head") -> SchemaStatus:
     Nothing is done to a schema that is newer and serves this program. Raises SchemaOutOfDate if it does not, or if what
     is there is not a whole store, and StoreUnavailable if the database is in recovery.
     """
+    return await _attempted(lambda: _upgraded(url, revision))
+
+
+async def downgrade(url: str, revision: str) -> None:
+    """Take the schema back to `revision`; `base` removes everything."""
+    await _attempted(lambda: _downgraded(url, revision))
+
+
+async def _attempted(migrate: Callable[[], Awaitable[T]]) -> T:
+    """A migration takes tables one after the other, and so do writers that go on: of two that wait for one another
+    PostgreSQL ends one, which is this as often as not. Then nothing was done, and what it waited for goes on."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(Deadlock):
+            return await migrate()
+        await asyncio.sleep(uniform(0.0, _PAUSE_SECONDS))  # noqa: S311 - so that it does not meet the same again
+    return await migrate()
+
+
+async def _upgraded(url: str, revision: str) -> SchemaStatus:
     async with _migrating(url) as connection:
         before = await _status(connection)
         if before.in_recovery:
@@ -109,8 +136,7 @@ async def upgrade(url: str, revision: str = "head") -> SchemaStatus:
         return await _status(connection)
 
 
-async def downgrade(url: str, revision: str) -> None:
-    """Take the schema back to `revision`; `base` removes everything."""
+async def _downgraded(url: str, revision: str) -> None:
     async with _migrating(url) as connection:
         await connection.run_sync(_downgrade, revision)
 
@@ -200,7 +226,7 @@ async def _migrating(url: str) -> AsyncIterator[AsyncConnection]:
             with translated():
                 yield connection
         except TransientConflict as error:
-            raise TransientConflict(
+            raise type(error)(
                 f"the tables are in use, and nothing was changed ({error}): "
                 "stop long-running readers (reports, dumps, forgotten transactions), and run this again"
             ) from error

@@ -147,6 +147,10 @@ class TransientConflict(StoreError):
     code = "TRANSIENT_CONFLICT"
 
 
+class Deadlock(TransientConflict):
+    """Of two transactions that waited for one another, the database ended this one."""
+
+
 class RowsLocked(TransientConflict):
     """Another session has a row locked that was to be written; which one is seen when it is read again."""
 

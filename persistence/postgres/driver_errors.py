@@ -10,6 +10,7 @@ import asyncpg
 
 from persistence.errors import (
     CommitUnknown,
+    Deadlock,
     Overloaded,
     SchemaOutOfDate,
     StoreError,
@@ -19,11 +20,13 @@ from persistence.errors import (
 )
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
+_DEADLOCK: Final = "40P01"  # deadlock_detected
+
 _TRANSIENT: Final = frozenset(
     {
         "0A000",  # feature_not_supported: a cached plan that a migration made invalid, made anew by the next attempt
         "40001",  # serialization_failure
-        "40P01",  # deadlock_detected
+        _DEADLOCK,
         "55P03",  # lock_not_available: lock_timeout passed
         "23505",  # unique_violation: two creations of one thing met; the second sees the first when it runs again
     }
@@ -104,7 +107,7 @@ def unanswered(error: BaseException) -> CommitUnknown:
 def translation(error: BaseException | None) -> StoreError:
     state = getattr(error, "sqlstate", None) or ""
     if state in _TRANSIENT:
-        return TransientConflict(first_line(error))
+        return (Deadlock if state == _DEADLOCK else TransientConflict)(first_line(error))
     if state in _UNDEFINED:
         return SchemaOutOfDate(f"{first_line(error)}; run 'omnirelay db upgrade'")
     if state == _CANCELLED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations
 from persistence.errors import (
+    Deadlock,
     EpochMismatch,
     Overloaded,
     SchemaOutOfDate,
@@ -184,6 +186,27 @@ async def test_a_migration_that_meets_a_long_reader_says_what_to_do(
         await connection.close()
     assert await migrations.current(empty_database_url) == "0001"
     await migrations.upgrade(empty_database_url)
+
+
+@pytest.mark.parametrize("deadlocks", [1, 5])
+async def test_a_migration_that_a_deadlock_ended_is_run_again(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, deadlocks: int
+) -> None:
+    migrate, attempts = migrations._upgrade, 0  # noqa: SLF001 - in its transaction
+
+    def deadlocked(connection: Connection, revision: str) -> None:
+        nonlocal attempts
+        attempts += 1
+        migrate(connection, revision)
+        if attempts <= deadlocks:
+            connection.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
+
+    monkeypatch.setattr(migrations, "_upgrade", deadlocked)
+    monkeypatch.setattr(migrations, "_PAUSE_SECONDS", 0.0)
+    with nullcontext() if deadlocks < 5 else pytest.raises(Deadlock, match=r"nothing was changed .* run this again"):
+        await migrations.upgrade(empty_database_url, "0001")
+    assert attempts == min(5, deadlocks + 1)
+    assert await migrations.current(empty_database_url) == ("0001" if deadlocks < 5 else None)
 
 
 async def test_a_statement_that_took_too_long_is_told_as_overload_and_not_as_a_database_out_of_reach(

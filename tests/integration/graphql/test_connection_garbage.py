@@ -75,6 +75,20 @@ async def asked(address: str) -> AsyncIterator[None]:
         yield
 
 
+@asynccontextmanager
+async def hung_up(address: str) -> AsyncIterator[None]:
+    """A read that goes to the database, of a client that does not wait for it."""
+    body = json.dumps({"query": "{ shardHistory(first: 500) { nodes { revision } } }"}).encode()
+    head = b"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    host, _, port = address.partition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head % len(body) + body)
+    await writer.drain()
+    gc.collect()
+    yield
+    writer.transport.abort()
+
+
 async def test_a_subscriber_that_left_while_it_was_sent_something_is_freed(app: Starlette, mesh: Mesh) -> None:
     async with serving(app) as address:
         with only_what_is_left():
@@ -87,7 +101,7 @@ async def test_a_subscriber_that_left_while_it_was_sent_something_is_freed(app: 
 
 
 @pytest.mark.usefixtures("mesh")
-@pytest.mark.parametrize("client", [subscribed, streaming, asked])
+@pytest.mark.parametrize("client", [subscribed, streaming, asked, hung_up])
 async def test_what_an_open_connection_holds_is_freed_with_it(app: Starlette, client: object) -> None:
     assert callable(client)
     async with serving(app) as address:
