@@ -297,8 +297,9 @@ class DocumentCache:
         if self.problems(document):
             return Workload.LOOKUP
         cost = document.costs.get(name)
-        operation = get_operation_ast(document.node, name)
-        return (classify(operation, document.node) if cost is None else cost.classification).of(variables or {})
+        if cost is not None:
+            return cost.classification.of(variables or {})
+        return classify(get_operation_ast(document.node, name), document.node).of(variables or {})
 
     def problems(self, document: Document) -> list[GraphQLError]:
         if document.problems is None:

@@ -27,22 +27,22 @@ _INTERVAL_SECONDS: Final = 3_600.0
 
 THRESHOLDS: Final = (1_000, 10, 4)
 """Python's: objects by which a young collection comes, young ones by which a middle one does, and middle ones by which
-a full one does. A middle one looks through 10,000 objects at most, a full one through 40,000 and `MANY`: some 4 and
-20 ms. Larger ones would come as much more seldom as they would take longer."""
+a full one does. A middle one looks through 10,000 objects at most, a full one through 40,000 and `MANY`: 4 and 20 ms at
+0.4 us each. Larger ones would come as much more seldom as they would take longer."""
 
 _OLDEST: Final = 2
 """Python's number of the generation that a full collection looks through."""
 
 MANY: Final = 10_000
-"""Objects of that generation, which a full collection takes 4 ms to look through."""
+"""Objects of that generation: 4 ms of each full collection that follows, if they are not exempted."""
 
 GROWTH: Final = 1.5
 """Times the memory blocks that there were when everything was looked through last: then it is again, once an hour at
 most."""
 
 MOST_GROWTH: Final = 8_000_000
-"""Memory blocks more than then, some 0.5 GB: then it is at once. It stops everything for half a second, and shards,
-documents and answers that are kept come to less."""
+"""Memory blocks more than then, 0.5 GB at 64 bytes each: then it is at once. It stops everything for half a second. Of
+100,000 shards, with the documents and answers that are kept, there are fewer."""
 
 
 def tune() -> None:

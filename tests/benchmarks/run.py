@@ -313,7 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found, failed = asyncio.run(measure(names, scale, report, keep=not options.smoke))
     report.print(as_json=options.json)
     for bar in bars.bars({name: each["figures"] for name, each in found.items()}):
-        say(f"{'       ' if options.smoke else 'met    ' if bar.is_met else 'MISSED '}{bar}")
+        verdict = "" if options.smoke else "met" if bar.is_met else "MISSED"
+        say(f"{verdict:6} {bar}")
     if options.smoke:
         say("As little was done as possible: these figures say that it works, and nothing about how fast it is.")
     else:

@@ -83,7 +83,9 @@ async def hung_up(address: str) -> AsyncIterator[None]:
     host, _, port = address.partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(head % len(body) + body)
-    await writer.drain()
+    async with asyncio.timeout(10):
+        while not any(map(is_of_connection, asyncio.all_tasks())):  # noqa: ASYNC110 - no event for it
+            await asyncio.sleep(0)
     gc.collect()
     yield
     writer.transport.abort()
