@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
+from tests.integration.graphql.test_abandoned import NAMES, Held, came
+from tests.integration.graphql.test_abandoned import asked as sent
 from tests.support.mesh import Mesh, new
 from tests.support.serving import serving
 
@@ -75,22 +77,6 @@ async def asked(address: str) -> AsyncIterator[None]:
         yield
 
 
-@asynccontextmanager
-async def hung_up(address: str) -> AsyncIterator[None]:
-    """A read that goes to the database, of a client that does not wait for it."""
-    body = json.dumps({"query": "{ shardHistory(first: 500) { nodes { revision } } }"}).encode()
-    head = b"POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-    host, _, port = address.partition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
-    writer.write(head % len(body) + body)
-    async with asyncio.timeout(10):
-        while not any(map(is_of_connection, asyncio.all_tasks())):  # noqa: ASYNC110 - no event for it
-            await asyncio.sleep(0)
-    gc.collect()
-    yield
-    writer.transport.abort()
-
-
 async def test_a_subscriber_that_left_while_it_was_sent_something_is_freed(app: Starlette, mesh: Mesh) -> None:
     async with serving(app) as address:
         with only_what_is_left():
@@ -103,7 +89,7 @@ async def test_a_subscriber_that_left_while_it_was_sent_something_is_freed(app: 
 
 
 @pytest.mark.usefixtures("mesh")
-@pytest.mark.parametrize("client", [subscribed, streaming, asked, hung_up])
+@pytest.mark.parametrize("client", [subscribed, streaming, asked])
 async def test_what_an_open_connection_holds_is_freed_with_it(app: Starlette, client: object) -> None:
     assert callable(client)
     async with serving(app) as address:
@@ -114,6 +100,46 @@ async def test_what_an_open_connection_holds_is_freed_with_it(app: Starlette, cl
             async with client(address):
                 pass
             await until_all_have_ended()
+
+
+async def test_a_read_whose_client_hangs_up_is_freed(
+    app: Starlette, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Held(monkeypatch, type(mesh.store.namespaces), "page")
+
+    async def hang_up(address: str) -> None:
+        async with sent(address, NAMES):
+            await came(reading.begun)
+        await came(reading.cancelled)
+        await until_all_have_ended()
+
+    async with serving(app) as address:
+        await hang_up(address)
+        with only_what_is_left():
+            await hang_up(address)
+
+
+async def test_a_read_whose_client_was_watched_is_freed(
+    app: Starlette, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Held(monkeypatch, type(mesh.store.namespaces), "page")
+
+    async def ask(address: str) -> None:
+        reading.let_go.clear()
+        async with httpx2.AsyncClient(base_url=f"http://{address}") as http:
+            asking = asyncio.create_task(http.post("/graphql", json={"query": NAMES}))
+            await came(reading.begun)
+            async with asyncio.timeout(10):
+                while not any(task.get_name() == "omnirelay-disconnect" for task in asyncio.all_tasks()):  # noqa: ASYNC110 - no event for it
+                    await asyncio.sleep(0)
+            reading.let_go.set()
+            assert (await asking).status_code == 200
+        await until_all_have_ended()
+
+    async with serving(app) as address:
+        await ask(address)
+        with only_what_is_left():
+            await ask(address)
 
 
 async def until_all_have_ended() -> None:
