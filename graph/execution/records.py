@@ -9,6 +9,7 @@ when they are read again. docs/decisions/0031-bytes-of-records.md.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final, Generic, TypeAlias, TypeVar, overload
 
 import orjson
@@ -136,16 +137,23 @@ class SelectionBytes:
         """What `make` makes of each record, `run` and `more`: JSON where it was kept, or is from now on, which it is
         from the second time: to keep it costs a third more than to make it. Raises what `make` does, and TypeError for
         what is not to be encoded."""
-        found = list(map(self.young.get, map(id, records)))
+        identities = list(map(id, records))
+        found = list(map(self.young.get, identities))
         if all(found):
             return found
-        holds = self._holder(run.context) if self.users else _keeps_nothing
         old, young, seen, size = self._old, self.young, self._seen, 0
+        if seen.isdisjoint(identities) and old.keys().isdisjoint(identities) and not any(found):
+            # What is asked for once, or has changed since, most often.
+            made = list(map(make, records, repeat(run), *map(repeat, more)))
+            seen.update(identities)
+            if len(seen) > _MOST_SEEN:
+                seen.clear()
+            return made
+        holds = self._holder(run.context) if self.users else _keeps_nothing
         try:
-            for index, record in enumerate(records):
+            for index, (record, identity) in enumerate(zip(records, identities, strict=True)):
                 if found[index] is not None:
                     continue
-                identity = id(record)
                 if (kept := old.get(identity)) is not None:
                     found[index] = kept
                 else:

@@ -214,17 +214,12 @@ async def stamped_connection(
     """As `connection`, of a page that is exact at a position of the change stream."""
     if not found.value.items:
         await require_namespaces(info, *namespaces)
-    return StampedConnection(found.value, _cursor_of(kind, position_of), kind.write, found.position)
+    return StampedConnection(found.value, kind.writer(position_of), kind.write, found.position)
 
 
 def connection_of(page: Page[T], kind: CursorKind[K], position_of: Callable[[T], K]) -> Connection[T]:
     """As `connection`, of a list whose namespaces need not be looked for."""
-    return Connection(page, _cursor_of(kind, position_of), kind.write)
-
-
-def _cursor_of(kind: CursorKind[K], position_of: Callable[[T], K]) -> Callable[[T], str]:
-    write = kind.write
-    return lambda item: write(position_of(item))
+    return Connection(page, kind.writer(position_of), kind.write)
 
 
 _COUNTED: Final = {"totalCount", "totalCountIsExact"}

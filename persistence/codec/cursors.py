@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Generic, NewType, TypeVar
 
@@ -32,6 +32,8 @@ from persistence.model.records import (
 Cursor = NewType("Cursor", str)
 
 K = TypeVar("K")
+
+T = TypeVar("T")
 
 _CHECK_BYTES: Final = 4
 
@@ -56,6 +58,7 @@ class CursorKind(Generic[K]):
 
     `byte` is the kind in the cursor, `source` where such cursors come from; `key` makes a position of the values of the
     fields, `text` the fields as they are written, joined. The last fields may be missing, so many as are `optional`.
+    `write` makes the cursor of a position.
     """
 
     byte: bytes
@@ -64,12 +67,21 @@ class CursorKind(Generic[K]):
     key: Callable[..., K]
     text: Callable[[K], str]
     optional: int = 0
+    write: Callable[[K], Cursor] = field(init=False)
 
-    def write(self, position: K) -> Cursor:
-        # A list of 500 writes as many: half a microsecond each.
-        body = self.byte + self.text(position).encode()
-        data = body + mmh3.hash(body, 0, False).to_bytes(_CHECK_BYTES, "big")  # noqa: FBT003 - by name takes longer
-        return binascii.b2a_base64(data, newline=False).translate(_OF_URLS, b"=").decode()  # type: ignore[return-value]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "write", self.writer(_same))
+
+    def writer(self, position_of: Callable[[T], K]) -> Callable[[T], Cursor]:
+        """What writes the cursor of an item by its position: a list of 500 writes as many, half a microsecond each."""
+        byte, text, checked, encoded = self.byte, self.text, mmh3.hash, binascii.b2a_base64
+
+        def write(item: T) -> Cursor:
+            body = byte + text(position_of(item)).encode()
+            data = body + checked(body, 0, False).to_bytes(_CHECK_BYTES, "big")  # noqa: FBT003 - by name takes longer
+            return encoded(data, newline=False).translate(_OF_URLS, b"=").decode()  # type: ignore[return-value]
+
+        return write
 
     def read(self, cursor: str, argument: str) -> K:
         """Raises BadCursor naming the argument it came in."""
@@ -86,10 +98,10 @@ class CursorKind(Generic[K]):
     def _values(self, texts: list[str]) -> Iterable[Any]:
         if len(texts) not in {len(self.fields), len(self.fields) - self.optional}:
             raise ValueError
-        for field, text in zip(self.fields, texts, strict=False):
-            if not field.pattern.fullmatch(text):
+        for each, text in zip(self.fields, texts, strict=False):
+            if not each.pattern.fullmatch(text):
                 raise ValueError
-            yield field.read(text)
+            yield each.read(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from statistics import median
 from time import thread_time
@@ -38,7 +38,7 @@ from tests.support.mesh import Mesh, new, patch
 SHARDS: Final = 10_000
 PER_BATCH: Final = 100
 ROUNDS: Final = 15
-BATCHES: Final = 40
+BATCHES: Final = 120
 FOLLOWED: Final = ("FollowShards", "WatchShards")
 
 _CHUNK: Final = 65_536
@@ -50,9 +50,18 @@ _CHANGE: Final = {"actor": "bench", "reason": "measure", "changeTicket": "CHG-1"
 async def measure(shards: int = SHARDS, rounds: int = ROUNDS, batches: int = BATCHES) -> dict[str, Any]:
     """Milliseconds of processor time."""
     say(f"In this process: updateShards of {shards:,}, batches of {PER_BATCH} diffs")
+    taken: list[float] = []
+    made: dict[str, list[float]] = {name: [] for name in FOLLOWED}
     with _as_in_a_server():
-        taken = [await _until_asked(shards, number) for number in range(rounds)]
-        made = await _batches(batches)
+        async with _followed(batches) as followed:
+            # In turn, as a processor may be slow for a second.
+            for number in range(rounds):
+                taken.append(await _until_asked(shards, number))
+                for name, (opened, changed) in followed.items():
+                    for batch in changed[number::rounds]:
+                        begin = thread_time()
+                        await opened.payload(batch)
+                        made[name].append(1e3 * (thread_time() - begin))
     of_batches = {name: median(times) for name, times in made.items()}
     say(f"  {median(taken):.1f} ms; " + ", ".join(f"{name} {each:.3f} ms" for name, each in of_batches.items()))
     return {"shards": shards, "update_shards": median(taken), "diffs": PER_BATCH, "batches": of_batches}
@@ -138,26 +147,25 @@ async def _services(store: Store, unit_of_work: UnitOfWorkFactory) -> AsyncItera
         yield services_of(store, CommandExecutor(unit_of_work), feed)
 
 
-async def _batches(count: int) -> dict[str, list[float]]:
-    """Of each operation, the milliseconds that each batch took: of diffs, and records, that are new."""
+@asynccontextmanager
+async def _followed(count: int) -> AsyncIterator[Mapping[str, tuple[SubscriptionOperation, Sequence[DiffBatch]]]]:
+    """Of each operation, a subscription that has been sent some, and so many batches of diffs, and records, that are
+    new to it."""
     mesh = Mesh(memory_store())
     warming = 5
     async with _services(mesh.store, mesh.store.unit_of_work) as services:
         batches = await _changed(mesh, services, warming + count)
-        found: dict[str, list[float]] = {}
+        found: dict[str, tuple[SubscriptionOperation, Sequence[DiffBatch]]] = {}
         for name in FOLLOWED:
             context = Context(services, UNRESTRICTED, "bench")
             schema = build_schema(Metrics())
             for _ in range(3):  # a document is known from its third time on, at the latest
                 opened = await open_operation(schema, operation(name), {}, None, context)
             assert isinstance(opened, SubscriptionOperation)
-            taken = []
-            for batch in batches:
-                begin = thread_time()
+            for batch in batches[:warming]:
                 await opened.payload(batch)
-                taken.append(1e3 * (thread_time() - begin))
-            found[name] = taken[warming:]
-    return found
+            found[name] = opened, batches[warming:]
+        yield found
 
 
 async def _changed(mesh: Mesh, services: Services, count: int) -> Sequence[DiffBatch]:
