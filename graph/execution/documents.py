@@ -1,8 +1,8 @@
 """Documents: parsed, validated and held against scopes once, then remembered.
 
 Clients send the same few documents for ever, and reading one costs more than answering a point lookup. One that is not
-known yet is read beside the event loop, in a thread that releases the interpreter each half millisecond, one at a time:
-`limits` has what it may be.
+known yet is read beside the event loop, in a thread that gives the interpreter back after 0.2 ms, one at a time:
+`limits` has what it may be. Short ones have a thread of their own, so they do not wait for long ones.
 """
 
 import asyncio
@@ -55,7 +55,10 @@ MOST_COMPILED_FIELDS: Final = 160
 graph-core executes."""
 
 MOST_READING: Final = 128
-"""Documents that wait to be read, or are: each takes up to 0.1 s."""
+"""Documents that wait to be read, or are, by one thread: each takes up to 0.1 s, a short one a millisecond or two."""
+
+SHORT_CHARACTERS: Final = 4_096
+"""Of a document that is read beside long ones. Of the operations in frontend-queries, the longest has half of that."""
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -94,6 +97,14 @@ class Document:
                 plan.release()
 
 
+class _Reader:
+    """A thread that reads documents, and those that it has been given and has not read."""
+
+    def __init__(self, name: str) -> None:
+        self.thread = ThreadPoolExecutor(1, name)
+        self.reading: dict[str, Future[Document]] = {}
+
+
 class DocumentCache:
     """The newest documents of one schema, at most 512, 64 MiB in all; beside them those that a request holds, and all
     that are trusted."""
@@ -112,8 +123,7 @@ class DocumentCache:
         """What plans keep of records, beside the 64 MiB of documents."""
         self._schema = GraphQLSchema()
         self._requirements = Requirements(self._schema)
-        self._reader = ThreadPoolExecutor(1, "omnirelay-documents")
-        self._reading: dict[str, Future[Document]] = {}
+        self._of_short, self._of_long = _Reader("omnirelay-documents"), _Reader("omnirelay-long-documents")
 
     @property
     def remembered_bytes(self) -> int:
@@ -142,18 +152,19 @@ class DocumentCache:
         return document
 
     async def _read(self, text: str, operation_name: str | None) -> Document:
-        reading = self._reading.get(text)
+        reader = self._of_short if len(text) <= SHORT_CHARACTERS else self._of_long
+        reading = reader.reading.get(text)
         if reading is None:
-            if len(self._reading) >= MOST_READING:
+            if len(reader.reading) >= MOST_READING:
                 raise Overloaded(
-                    f"{len(self._reading):,} documents that the server does not know wait to be read. Nothing was "
+                    f"{len(reader.reading):,} documents that the server does not know wait to be read. Nothing was "
                     "written. Try again shortly, or send documents that it knows.",
                     1.0,
                 )
             is_trusted = text in self._trusted
-            reading = self._reader.submit(self._validated, text, operation_name, is_trusted=is_trusted)
-            self._reading[text] = reading
-            reading.add_done_callback(lambda _: self._reading.pop(text, None))
+            reading = reader.thread.submit(self._validated, text, operation_name, is_trusted=is_trusted)
+            reader.reading[text] = reading
+            reading.add_done_callback(lambda _: reader.reading.pop(text, None))
         # Others may wait for it, too: a client that leaves takes nothing from them.
         document = await asyncio.shield(asyncio.wrap_future(reading))
         return self._trusted.get(text) or self._documents.get(text) or self._adopt(document)
@@ -165,7 +176,7 @@ class DocumentCache:
         takes 30 ms."""
         execute = partial(execute_sync, variable_values=dict(variables or {}), operation_name=operation_name)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._reader, execute, self._schema, document.node)
+        return await loop.run_in_executor(self._of_long.thread, execute, self._schema, document.node)
 
     def _validated(self, text: str, operation_name: str | None, *, is_trusted: bool) -> Document:
         """In the thread: nothing is read or written of what the event loop changes."""

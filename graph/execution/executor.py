@@ -17,6 +17,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
+import orjson
 from graphql import (
     DocumentNode,
     GraphQLList,
@@ -35,6 +36,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from graph.execution.context import Context
+from graph.execution.encoding import encode_json
 from graph.execution.limits import MAX_ERRORS
 from graph.execution.records import Edges
 from graph.execution.slices import Slices
@@ -102,7 +104,8 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> Any:
         """As graphql-core does, but several root fields in slices of the event loop, as many at the same time as the
-        operation may, and the schema beside it: all of it takes 30 ms."""
+        operation may, and the schema beside it: all of it takes 30 ms. Each is JSON as soon as it is complete, where
+        answers may hold that: objects of ten answers of 10,000 records left the process 50 MB larger."""
         if path is not None or len(grouped_field_set) == 1 or not isinstance(self.context_value, Context):
             return super().execute_fields(parent_type, source_value, path, grouped_field_set, position_context)
         return self._execute_root_fields(parent_type, source_value, grouped_field_set, position_context)
@@ -122,7 +125,9 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
                     result = await asyncio.to_thread(self.execute_field, *given)
                 else:
                     result = self.execute_field(*given)
-                results[name] = await result if self.is_awaitable(result) else result
+                completed = await result if self.is_awaitable(result) else result
+                is_json = self.context_value.is_encoded and completed is not Undefined
+                results[name] = orjson.Fragment(encode_json(completed)) if is_json else completed
 
         document = DocumentNode(definitions=(self.operation, *(each.definition for each in self.fragments.values())))
         at_once = min(len(fields), classify(self.operation, document).fields_at_once)
@@ -134,6 +139,28 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
             self._compiled.clear()
             self._collected.clear()
         return {name: result for name, result in results.items() if result is not Undefined}
+
+    async def complete_awaitable_value(
+        self,
+        return_type: GraphQLOutputType,
+        field_details_list: list[FieldDetails],
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """As graphql-core does, but what a root field comes to is completed in a slice of the event loop: the lists of
+        many requests may have waited for the same, and each takes milliseconds."""
+
+        async def in_turn() -> Any:
+            resolved = await result
+            await Slices().pause()
+            return resolved
+
+        given = in_turn() if path.prev is None else result
+        return await super().complete_awaitable_value(
+            return_type, field_details_list, info, path, given, position_context
+        )
 
     def execute_field(
         self,

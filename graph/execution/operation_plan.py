@@ -27,7 +27,7 @@ from strawberry.types.graphql import OperationType
 
 from graph.execution.context import Context, Info, Outcome, Recorded
 from graph.execution.cost import cost_of
-from graph.execution.encoding import encode_in_slices
+from graph.execution.encoding import MANY_RECORDS, encode_in_slices
 from graph.execution.inputs import InputCompiler, NotPrepared
 from graph.execution.records import RecordBytes, SelectionBytes
 from graph.execution.selections import CalledField, Complete, RootField, SelectionCompiler
@@ -91,7 +91,8 @@ class Plan:
         values = self._read(variables or {})
         variant = self.compile(*[values[name] for name in self._conditions])
         arguments = [None if each.arguments is None else each.arguments(values) for each in variant.called]
-        return Run(self, variant, values, arguments, context, started)
+        is_long = not self.cost.is_free and self.cost.records(variables or {}) > MANY_RECORDS
+        return Run(self, variant, values, arguments, context, started, is_long=is_long)
 
     @property
     def conditions(self) -> int:
@@ -193,9 +194,10 @@ class _Variant:
 
 
 class Run:
-    """A plan with the variables and the context of one request. `arguments` are those of its called fields."""
+    """A plan with the variables and the context of one request. `arguments` are those of its called fields. `is_long`:
+    its answer may be megabytes."""
 
-    __slots__ = ("_variant", "arguments", "context", "plan", "recorded", "values")
+    __slots__ = ("_variant", "arguments", "context", "is_long", "plan", "recorded", "values")
 
     def __init__(
         self,
@@ -205,8 +207,11 @@ class Run:
         arguments: Sequence[Mapping[str, Any] | None],
         context: Context,
         started: float,
+        *,
+        is_long: bool,
     ) -> None:
         self.plan = plan
+        self.is_long = is_long
         self._variant = variant
         self.values = values
         self.context = context
@@ -234,9 +239,9 @@ class Run:
         """Of a called field of the variant."""
         return PlannedInfo(self, self._variant.called[number])
 
-    async def data(self, *, is_long: bool = False) -> dict[str, Any] | None:
+    async def data(self) -> dict[str, Any] | None:
         """The answer's data, for `encode_json`; null where graphql-core has to complete what was recorded. What each of
-        several root fields comes to is JSON already where it `is_long`: as objects, ten answers of 10,000 records left
+        several root fields comes to is JSON already where it is long: as objects, ten answers of 10,000 records left
         the process 40 to 50 MB larger."""
         fields = self._variant.fields
         try:
@@ -255,7 +260,7 @@ class Run:
                     value = outcome.value
                 completed = each.complete(value, self)
                 data[each.name] = await completed if each.is_async else completed
-                if slices is not None and is_long:
+                if slices is not None and self.is_long:
                     data[each.name] = orjson.Fragment(await encode_in_slices(data[each.name]))
         except Exception:  # noqa: BLE001 - graphql-core finds it again, and where it is
             return None

@@ -127,11 +127,11 @@ class PreparedSchema(strawberry.Schema):
             publish(errors, context.request_id)
         return ExecutionResult(data=found.data, errors=errors or None)
 
-    async def data(self, run: Run, *, is_long: bool = False) -> dict[str, Any] | None:
+    async def data(self, run: Run) -> dict[str, Any] | None:
         """As `Run.data`, counted and timed; null for a run to `complete`, which counts it."""
         outcome: Ending = "cancelled"
         try:
-            data = await run.data(is_long=is_long)
+            data = await run.data()
             outcome = "errors" if data is None else "ok"
             if run.plan.kind is OperationType.MUTATION and data is not None:
                 record = current_record()

@@ -24,7 +24,7 @@ from graph.auth.principal import Principal
 from graph.auth.tokens import Authentication
 from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
-from graph.execution.encoding import MANY_RECORDS, encode_in_slices, encode_json
+from graph.execution.encoding import encode_in_slices, encode_json
 from graph.execution.metrics import Metrics
 from graph.execution.operation_plan import Run
 from graph.execution.outcomes import OperationRecord, begin_record, current_record
@@ -289,8 +289,7 @@ class Entry:
                 charge = self._endpoint.costs.take(
                     cost, operation.variables or {}, client_of(run.context.principal, scope)
                 )
-            is_long = charge is not None and charge.requested > MANY_RECORDS
-            work = self._executed(operation, workload, media_type, scope, is_long=is_long)
+            work = self._executed(operation, workload, media_type, scope)
             answer = await self._endpoint.admission.run(
                 workload, run.context.principal, scope, receive, work, is_finished=is_mutation
             )
@@ -326,7 +325,7 @@ class Entry:
         self._requests.ended("kept", node, record, seconds, scope, request_id, principal)
 
     async def _executed(
-        self, operation: _Operation, workload: Workload, media_type: str, scope: Scope, *, is_long: bool
+        self, operation: _Operation, workload: Workload, media_type: str, scope: Scope
     ) -> bytes | Response:
         """The answer; without errors in it, its body alone."""
         schema, run = self._endpoint.schema, operation.run
@@ -339,7 +338,7 @@ class Entry:
         reads = None if memory is None else memory.observe()
         whole = False
         try:
-            data = await schema.data(run, is_long=is_long)
+            data = await schema.data(run)
         finally:
             if memory is not None and reads is not None:
                 whole = memory.observed(reads)
@@ -348,7 +347,7 @@ class Entry:
                 begin_record(self._endpoint.metrics, trace_id_in(scope))
             result = await schema.complete(run, operation.query, operation.variables, operation.name)
             return await self._endpoint.response(result, media_type)
-        answer = await encode_in_slices({"data": data}) if is_long else encode_json({"data": data})
+        answer = await encode_in_slices({"data": data}) if run.is_long else encode_json({"data": data})
         if reads is not None and whole:
             if run.shows_position:
                 reads.add_position()

@@ -98,7 +98,8 @@ class ReplicaShards:
         self._read_elsewhere()
         if as_of is not None:
             return await self._stored.page(where, page, as_of)
-        # The database is ahead of a namespace that is behind: what is shown of it would be expected of all reads.
+        # The database is ahead of what is behind: what is shown of it would be expected of all reads that follow, and
+        # each of them would be one of the database until the feed has come as far.
         await self._replica.caught_up(where.namespace)
         async with self._turn():
             table = self._replica.table_of(where.namespace)

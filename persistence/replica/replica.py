@@ -58,13 +58,16 @@ class WatchedFeed(Protocol):
 class ReplicaLimits:
     """`shards` is how many it holds at most, 0 for no replica; `origin` is what that follows from, in a few words.
 
-    `catch_up_seconds` is how long reads and answers to writers wait for a long change that is being read.
+    `catch_up_seconds` is how long reads and answers to writers wait for a long change that is being read;
+    `soon_seconds`, how long a list waits for what was committed or shown a moment ago: the feed brings it within
+    milliseconds, and a page of 500 shards that is read from the database takes as many of the event loop.
     """
 
     shards: int = 250_000
     origin: str = "replica_shards"
     retry_seconds: float = 1.0
     catch_up_seconds: float = 2.0
+    soon_seconds: float = 0.1
 
 
 DEFAULT_LIMITS = ReplicaLimits()
@@ -263,16 +266,20 @@ class Replica:
 
     async def caught_up(self, namespace: str | None) -> None:
         """Until the namespace shows what the feed has come to, or until none is behind: other long changes may come
-        meanwhile. Returns after `catch_up_seconds` anyway."""
-        if not self._backlog.items or self._backlog.of(namespace) is None:
-            return
-        if namespace is not None:
-            await self._catch_up(self._position.revision, [namespace], self._limits.catch_up_seconds)
-            return
+        meanwhile. Returns after `catch_up_seconds` anyway. Then until it shows what is expected of it, if that comes
+        within `soon_seconds`."""
+        if self._backlog.items and self._backlog.of(namespace) is not None:
+            if namespace is not None:
+                await self._catch_up(self._position.revision, [namespace], self._limits.catch_up_seconds)
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._limits.catch_up_seconds):
+                        while self._backlog.items and await self._catch_up(self._position.revision, None, None):
+                            pass
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.catch_up_seconds):
-                while self._backlog.items and await self._catch_up(self._position.revision, None, None):
-                    pass
+            async with asyncio.timeout(self._limits.soon_seconds):
+                while self._fresh() is not None and self._expects and self._expected.of_namespace(namespace):
+                    await self._progress.wait()
 
     async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float | None) -> bool:
         """Whether the replica shows these namespaces, or all, as of the revision, within so many seconds. What is not

@@ -20,6 +20,7 @@ from graph.execution.documents import (
     _REMEMBERED,
     MOST_COMPILED_FIELDS,
     MOST_READING,
+    SHORT_CHARACTERS,
     Document,
     DocumentCache,
 )
@@ -228,12 +229,24 @@ async def test_a_client_that_leaves_takes_no_document_from_others() -> None:
 async def test_the_documents_that_wait_to_be_read_are_bounded() -> None:
     cache = schema_with_documents_of_its_own().documents
     texts, released = [f"{{ a{number} }}" for number in range(MOST_READING + 1)], threading.Event()
-    cache._reader.submit(released.wait)  # noqa: SLF001 - none is read until all wait
+    cache._of_short.thread.submit(released.wait)  # noqa: SLF001 - none is read until all wait
     reading = [asyncio.ensure_future(cache.read(text)) for text in texts]
     await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
     released.set()
     found = await asyncio.gather(*reading, return_exceptions=True)
     assert [type(each) for each in found] == [Document] * MOST_READING + [Overloaded]
+
+
+async def test_a_short_document_does_not_wait_for_long_ones() -> None:
+    cache = schema_with_documents_of_its_own().documents
+    released = threading.Event()
+    cache._of_long.thread.submit(released.wait)  # noqa: SLF001 - a long one is being read until then
+    long = asyncio.ensure_future(cache.read("{ a }" + " " * SHORT_CHARACTERS))
+    short = "{ a }".ljust(SHORT_CHARACTERS)
+    assert (await cache.read(short)).text == short
+    assert not long.done()
+    released.set()
+    assert (await long).problems is not None
 
 
 def test_a_document_that_is_large_is_not_compiled() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import AsyncGenerator
+import itertools
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
+import orjson
 import pytest
 import strawberry
 from graphql import ExecutionResult, execute_subscription_event, parse
 from graphql.execution.collect_fields import FieldDetails
 from graphql.execution.executor import Executor
+from orjson import Fragment
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from graph.auth.principal import UNRESTRICTED
+from graph.execution import slices
+from graph.execution.context import Context
 from graph.execution.executor import RecordExecutor
 
 
@@ -171,3 +178,61 @@ def test_a_subscription_takes_no_memory_for_its_events() -> None:
         return sum(isinstance(each, FieldDetails) for each in gc.get_objects())
 
     assert after(1) == after(50)
+
+
+_REQUESTS = 5
+
+
+@pytest.fixture
+def turns() -> Iterator[Callable[[], int]]:
+    """How many turns of the event loop there have been."""
+    loop, handles, count = asyncio.get_running_loop(), list[asyncio.Handle](), itertools.count()
+    newest = [0]
+
+    def turn() -> None:
+        newest[0] = next(count)
+        handles[:] = [loop.call_soon(turn)]
+
+    turn()
+    yield lambda: newest[0]
+    handles[0].cancel()
+
+
+async def test_lists_that_waited_for_the_same_are_completed_in_turns_of_their_own(
+    turns: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may take milliseconds. What an operation has several of is JSON once it is complete."""
+    asked, waiting, ready, completed = itertools.count(1), asyncio.Event(), asyncio.Event(), list[int]()
+
+    @strawberry.type
+    class Query:
+        @strawberry.field
+        async def cars(self) -> list[Car]:
+            if next(asked) == _REQUESTS:
+                waiting.set()
+            await ready.wait()
+            return SOUND.cars
+
+    complete_list_value = RecordExecutor.complete_list_value
+
+    def counted(self: Any, *args: Any) -> Any:
+        completed.append(turns())
+        return complete_list_value(self, *args)
+
+    monkeypatch.setattr(RecordExecutor, "complete_list_value", counted)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", -1.0)
+    executed = strawberry.Schema(Query, execution_context_class=RecordExecutor)
+    context = Context(cast("Any", None), UNRESTRICTED, "request", is_encoded=True)
+    query = "{ a: cars { name } b: cars { name } }"
+    requests = [asyncio.create_task(executed.execute(query, context_value=context)) for _ in range(_REQUESTS)]
+    await waiting.wait()
+    ready.set()
+    for each in await asyncio.gather(*requests):
+        assert isinstance(each, strawberry.types.ExecutionResult)
+        assert each.data is not None
+        assert [type(value) for value in each.data.values()] == [Fragment] * 2
+        assert orjson.loads(orjson.dumps(each.data)) == {
+            "a": [{"name": "beetle"}, {"name": "mini"}],
+            "b": [{"name": "beetle"}, {"name": "mini"}],
+        }
+    assert len(set(completed)) == len(completed) == 2 * _REQUESTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -52,6 +53,29 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
     counted = await reader.page(ShardFilter(namespace="a"), PageRequest(1, counted=True))
     assert (counted.value.total, counted.position) == (2, at(2))
     assert scripted.looked_up == []
+
+
+async def test_a_list_waits_for_what_comes_soon_and_is_read_from_memory(scripted: Scripted, replica: Replica) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE, THREE)
+    replica.note(changed(2, TWO))
+    listing = asyncio.create_task(reader.page(ShardFilter(namespace="a"), PageRequest(5)))
+    await turns()
+    assert not listing.done()
+    await scripted.deliver(put(ONE), put(TWO))
+    assert list((await listing).value.items) == [ONE, TWO]
+    assert scripted.looked_up == []
+
+
+async def test_a_list_does_not_wait_for_a_feed_that_is_late(scripted: Scripted, replica: Replica) -> None:
+    reader = ReplicaShards(replica, scripted)
+    await scripted.hand_over(0, ONE, THREE)
+    replica.note(changed(2, TWO))
+    scripted.fresh = False
+    listing = asyncio.create_task(reader.page(ShardFilter(namespace="a"), PageRequest(5)))
+    await turns()
+    assert listing.done()
+    assert scripted.looked_up == [ShardFilter(namespace="a")]
 
 
 async def test_it_is_settled_where_nothing_is_read_from_the_store(scripted: Scripted, replica: Replica) -> None:
