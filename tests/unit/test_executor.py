@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, cast
@@ -184,7 +184,7 @@ _REQUESTS = 5
 
 
 @pytest.fixture
-def turns() -> Iterator[Callable[[], int]]:
+async def turns() -> AsyncIterator[Callable[[], int]]:
     """How many turns of the event loop there have been."""
     loop, handles, count = asyncio.get_running_loop(), list[asyncio.Handle](), itertools.count()
     newest = [0]
