@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
+from weakref import WeakMethod
 
 import orjson
 from graphql import (
@@ -31,6 +32,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import CollectedFields, FieldDetails, GroupedFieldSet, collect_subfields
 from graphql.pyutils import Path, gather_with_cancel
+from graphql.type.definition import GraphQLResolveInfoHelpers
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
@@ -64,6 +66,9 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # graphql-core's own refer to the executor, which would be garbage in the end with all that it refers to.
+        gather, track = _weak(self.gather_async_work), _weak(self.track_async_work)
+        self.async_helpers = GraphQLResolveInfoHelpers(gather, track)
         # By nodes of the document. Each event of a subscription has field details of its own: what is remembered by
         # those, as graphql-core does, is never looked up again, and held for as long as the subscription lasts.
         self._compiled: dict[_SelectionKey, Complete | None] = {}
@@ -252,6 +257,19 @@ class RecordExecutor(StrawberryGraphQLCoreExecutionContext):
         if field is None or field.args or not isinstance(defined, StrawberryField) or not defined.is_basic_field:
             raise _NotPlain
         return attrgetter(defined.python_name), self._of(field.type, details)
+
+
+def _weak(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The method, of an object that is held by others for as long as it is called."""
+    reference = WeakMethod(method)
+
+    def call(given: Any) -> Any:
+        alive = reference()
+        if alive is None:
+            raise RuntimeError("the execution has ended")
+        return alive(given)
+
+    return call
 
 
 def _selection_key(type_: GraphQLOutputType, details: Sequence[FieldDetails]) -> _SelectionKey:

@@ -77,6 +77,10 @@ class Functions:
     def __getitem__(self, name: str) -> Any:
         return self._names[name]
 
+    def clear(self) -> None:
+        """Once none of them runs any more: each refers to all by its globals, which are these names."""
+        self._names.clear()
+
     def define(self, parameters: str, body: str, *, is_async: bool = False) -> str:
         """The name of a function with that body, indented by four spaces."""
         name = f"function_{len(self._names)}"

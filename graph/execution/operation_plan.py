@@ -76,6 +76,7 @@ class Plan:
         self._selected = 0
         self._records = records or RecordBytes()
         self._kept: list[SelectionBytes] = []
+        self._generated = [self._inputs.functions]
         self.classification = classify(operation, document)
         self.cost = cost_of(schema, document, operation)
 
@@ -118,10 +119,16 @@ class Plan:
             fields = compiler.root_fields()
         finally:
             self._kept += compiler.kept
+            self._generated.append(compiler.functions)
         self._selected += compiler.size
         shows = any(each.name in _STAMPED and not _POSITION.isdisjoint(each.selected) for each in compiler.called)
         is_one = len(fields) == len(compiler.called) == 1 and not fields[0].is_async
         return _Variant(fields, compiler.called, shows, fields[0].name if is_one else None)
+
+    def __del__(self) -> None:
+        # No run has it any more. It may be none that was made.
+        for each in getattr(self, "_generated", ()):
+            each.clear()
 
     def release(self) -> None:
         """Keep no bytes of records any more: they go once no other plan uses them. Runs go on."""

@@ -119,7 +119,7 @@ class SelectionCompiler:
         self._fields = SelectedFields(schema, operation, fragments, conditions)
         self._inputs = inputs
         self._records = records
-        self._made = Functions(
+        self.functions = Functions(
             gathered=gathered,
             together=together,
             has_object_definition=has_object_definition,
@@ -138,7 +138,7 @@ class SelectionCompiler:
     @property
     def size(self) -> int:
         """Characters of the generated functions."""
-        return self._made.size
+        return self.functions.size
 
     def root_fields(self) -> list[RootField]:
         """Raises NotPrepared."""
@@ -149,12 +149,12 @@ class SelectionCompiler:
         for name, details in self._fields.of_root(root).items():
             if details[0].node.name.value == TYPENAME:
                 function, is_async = self._function("value, run", _Expression(repr(root.name)))
-                fields.append(RootField(name, None, self._made[function], is_async))
+                fields.append(RootField(name, None, self.functions[function], is_async))
                 continue
             field, definition = self._fields.definition(root, details)
             call, _ = self._function("value, run", _Expression(self._call(root, field, definition, details)))
             function, is_async = self._function("value, run", self._value(field.type, details, "value"))
-            fields.append(RootField(name, self._made[call], self._made[function], is_async))
+            fields.append(RootField(name, self.functions[call], self.functions[function], is_async))
         return fields
 
     def _call(
@@ -176,7 +176,7 @@ class SelectionCompiler:
             given.append(f"{resolver.info_parameter.name}=run.info({number})")
         if arguments is not None:
             given.append(f"**run.arguments[{number}]")
-        return f"{self._made.named(resolver.wrapped_func)}({', '.join(given)})"
+        return f"{self.functions.named(resolver.wrapped_func)}({', '.join(given)})"
 
     def _value(
         self, type_: GraphQLOutputType, details: list[FieldDetails], code: str, *, is_item: bool = False
@@ -185,14 +185,14 @@ class SelectionCompiler:
         is_optional = not isinstance(type_, GraphQLNonNull)
         bare = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
         if is_leaf_type(bare):
-            return _Expression(complete_leaf(self._made, bare, code, is_optional=is_optional))
-        given, assigned = self._made.assigned(code) if is_optional else (code, code)
+            return _Expression(complete_leaf(self.functions, bare, code, is_optional=is_optional))
+        given, assigned = self.functions.assigned(code) if is_optional else (code, code)
         if isinstance(bare, GraphQLList) and _is_edge(bare.of_type):
-            given, edges = (given, given) if is_optional else self._made.assigned(code)
+            given, edges = (given, given) if is_optional else self.functions.assigned(code)
             completed = self._edges(bare.of_type.of_type, details, given, edges)
         elif isinstance(bare, GraphQLList):
-            given, items = (given, given) if is_optional else self._made.assigned(code)
-            item = self._made.local()
+            given, items = (given, given) if is_optional else self.functions.assigned(code)
+            item = self.functions.local()
             inner = self._value(bare.of_type, details, item, is_item=True)
             composite = self._kept_items(bare.of_type, details)
             if composite is not None:
@@ -205,7 +205,7 @@ class SelectionCompiler:
                 each = f"[{inner.code} for {item} in {given}]"
             completed = _Expression(f"({each} if isinstance({items}, LISTS) else failed())", inner.is_async)
         else:
-            given, assigned_once = (given, given) if is_optional else self._made.assigned(code)
+            given, assigned_once = (given, given) if is_optional else self.functions.assigned(code)
             inlined = None if is_item else self._inlined(bare, details, given, assigned_once)
             completed = inlined or self._applied(self._composite(bare, details), given, assigned_once)
         if not is_optional:
@@ -267,7 +267,7 @@ class SelectionCompiler:
         key: _SelectionKey = (type_, *(id(each.node) for each in details))
         if key not in self._composites:
             self._composites[key] = self._kept(type_, details, self._edge)
-        edge, node = self._composites[key], self._made.local()
+        edge, node = self._composites[key], self.functions.local()
         more = f"run, {given}.cursor_of"
         if edge.kept is not None:
             each = f"{edge.kept}.all({given}.nodes, {edge.function}, {more})"
@@ -318,12 +318,12 @@ class SelectionCompiler:
         finally:
             self._is_within_kept = within
         if is_repeated:
-            made = made._replace(latest=self._made.named(LatestBytes()))
+            made = made._replace(latest=self.functions.named(LatestBytes()))
         if holder is None:
             return made
         if selection not in self._kept_names:
             self.kept.append(self._records.use(selection, holder))
-            self._kept_names[selection] = self._made.named(self.kept[-1])
+            self._kept_names[selection] = self.functions.named(self.kept[-1])
         return made._replace(kept=self._kept_names[selection])
 
     def _object(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> _Composite:
@@ -334,7 +334,7 @@ class SelectionCompiler:
         self, type_: GraphQLObjectType, details: list[FieldDetails], value: str
     ) -> tuple[str, dict[str, _Expression]]:
         """What else `value` must be, and the members of the object that it is."""
-        checks = "" if type_.is_type_of is None else f" and {self._made.named(type_.is_type_of)}({value}, None)"
+        checks = "" if type_.is_type_of is None else f" and {self.functions.named(type_.is_type_of)}({value}, None)"
         selected = self._fields.of(type_, details)
         return checks, {name: self._member(type_, fields, value) for name, fields in selected.items()}
 
@@ -363,7 +363,7 @@ class SelectionCompiler:
                 items.append(f"{name!r}: {member.code}")
         gather = f"awaited = await gathered({', '.join(awaited)}); " if awaited else ""
         body = f"{checks}{gather}return {{{', '.join(items)}}}"
-        return _Composite(self._made.define(parameters, body, is_async=bool(awaited)), bool(awaited))
+        return _Composite(self.functions.define(parameters, body, is_async=bool(awaited)), bool(awaited))
 
     def _member(self, parent: GraphQLObjectType, details: list[FieldDetails], value: str) -> _Expression:
         if details[0].node.name.value == TYPENAME:
@@ -384,7 +384,7 @@ class SelectionCompiler:
             if type_.is_type_of is not None:
                 completed = self._applied(self._composite(type_, details), "value", "value")
                 is_async = is_async or completed.is_async
-                cases.append(f"    if {self._made.named(type_.is_type_of)}(value, None): return {completed.code}")
+                cases.append(f"    if {self.functions.named(type_.is_type_of)}(value, None): return {completed.code}")
         body = "\n".join(
             (
                 "if isinstance(value, NOT_OBJECTS) or has_object_definition(value): failed()",
@@ -392,11 +392,11 @@ class SelectionCompiler:
                 "    failed()",
             )
         )
-        return _Composite(self._made.define("value, run", body, is_async=is_async), is_async)
+        return _Composite(self.functions.define("value, run", body, is_async=is_async), is_async)
 
     def _function(self, parameters: str, expression: _Expression) -> tuple[str, bool]:
         body = f"return {expression.code}"
-        return self._made.define(parameters, body, is_async=expression.is_async), expression.is_async
+        return self.functions.define(parameters, body, is_async=expression.is_async), expression.is_async
 
 
 def _is_edge(type_: GraphQLOutputType) -> bool:
