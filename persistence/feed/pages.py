@@ -16,6 +16,9 @@ _REMEMBERED: Final = 64
 """Pages, some 250 kB each. Subscribers that read a change of thousands of shards, or come back after a restart, are
 near each other."""
 
+KEPT_SECONDS: Final = 10.0
+"""For which all are remembered once none is asked for. Together they take as much memory as a small replica."""
+
 
 class Page(NamedTuple):
     """What the stream has of one namespace, or of all, up to and including `reached`; and its head at that time.
@@ -35,9 +38,18 @@ class Pages:
         self._stream = stream
         self._limits = limits
         self._entries: OrderedDict[tuple[StreamPosition, str | None], _Entry] = OrderedDict()
+        self._asked_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     async def after(self, position: StreamPosition, namespace: str | None) -> Page:
         """What follows the position. Raises StoreError, or TimeoutError."""
+        loop = asyncio.get_running_loop()
+        self._asked_at = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_at(self._asked_at + KEPT_SECONDS, self._forget)
         key = position, namespace
         entry = self._entries.get(key)
         if entry is None:
@@ -57,6 +69,16 @@ class Pages:
             if full and known:
                 entry.page = page
             return page
+
+
+    def _forget(self) -> None:
+        """All, or later if one was asked for meanwhile."""
+        loop, due = asyncio.get_running_loop(), self._asked_at + KEPT_SECONDS
+        self._timer = None
+        if due > loop.time():
+            self._timer = loop.call_at(due, self._forget)
+        else:
+            self._entries.clear()
 
 
 class _Entry:

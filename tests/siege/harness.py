@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from graph.server.heap import TRIM_SECONDS
 from tests.benchmarks import servers
 from tests.benchmarks.processes import resident_bytes
 from tests.benchmarks.readiness import settled
@@ -46,6 +47,9 @@ _ENVIRONMENT: Final = {"OMNIRELAY_BOOKMARK_SECONDS": "1", "OMNIRELAY_LOG_LEVEL":
 _NODES: Final = 8
 _LOOKUPS_A_SECOND: Final = 50.0
 _CATCHING_UP_SECONDS: Final = 30.0
+
+_GIVING_BACK_SECONDS: Final = 1.5 * TRIM_SECONDS
+"""In which connections of attackers have ended, and what is free has been returned once."""
 
 _CONFIGURE: Final = """
 mutation ($input: ConfigureNamespaceInput!) {
@@ -161,6 +165,8 @@ class _Siege:
             await asyncio.gather(*writing)
             self._watch("subscribers catch up")
             await self._caught_up()
+            self._watch("memory is given back")
+            await asyncio.sleep(_GIVING_BACK_SECONDS)
             after = await self._memory()
         finally:
             for task in (*following, *writing):
