@@ -70,7 +70,6 @@ class Pages:
                 entry.page = page
             return page
 
-
     def _forget(self) -> None:
         """All, or later if one was asked for meanwhile."""
         loop, due = asyncio.get_running_loop(), self._asked_at + KEPT_SECONDS
