@@ -17,6 +17,8 @@ import numpy as np
 import orjson
 
 from graph.server.heap import TRIM_SECONDS
+from persistence.feed.tailer import FeedLimits
+from persistence.postgres.diff_rows import HELD_ROWS
 from tests.benchmarks import servers
 from tests.benchmarks.processes import resident_bytes
 from tests.benchmarks.readiness import settled
@@ -56,6 +58,18 @@ mutation ($input: ConfigureNamespaceInput!) {
   configureNamespace(input: $input) { __typename ... on Refusal { message } }
 }"""
 _CACHES: Final = re.compile(rb"(?m)^omnirelay_kept_(?:records|answers|documents)_bytes (\S+)$")
+
+_A_CHANGE: Final = 100
+"""Shards: fewer than are read from history by who follows them."""
+
+_A_PAGE: Final = 500
+
+_UPDATE: Final = """
+mutation ($input: UpdateShardsInput!) { updateShards(input: $input) { __typename ... on Refusal { message } } }"""
+_READ_HISTORY: Final = """
+query ($after: String) {
+  shardHistory(first: 500, after: $after) { pageInfo { endCursor } nodes { revision previous { shardId } } }
+}"""
 
 _REGISTER: Final = """
 mutation ($input: RegisterNodeInput!) { registerNode(input: $input) { __typename ... on Refusal { message } } }"""
@@ -148,6 +162,7 @@ class _Siege:
         await prepare(self._addresses)
         await self._fill()
         if self._plan.warming_seconds:
+            await self._fill_windows()
             await settled(self._server)
         following = [asyncio.create_task(subscriber.follow()) for subscriber in self._subscribers]
         stop = asyncio.Event()
@@ -202,6 +217,25 @@ class _Siege:
                         for number in range(start, min(start + 1_000, count))
                     ]
                     await asker.ask(_CREATE, input={"shards": shards, "change": change})
+        finally:
+            await asker.aclose()
+
+    async def _fill_windows(self) -> None:
+        """What the server holds of the newest history in any case, within bounds: the feed's ring, and the rows that
+        were shown lately. Else they would be filled meanwhile, and be taken for what attacks leave."""
+        asker = Asker(self._addresses, random.Random(self._plan.seed))
+        change = {"actor": "siege", "reason": "fills the feed's ring"}
+        try:
+            for start in range(0, min(FeedLimits().ring, self._plan.shards), _A_CHANGE):
+                shards = [
+                    {"namespace": "filling", "shardId": f"s-{number:03}", "expectedVersion": "1", "capacityHint": 2.0}
+                    for number in range(start, min(start + _A_CHANGE, self._plan.shards))
+                ]
+                await asker.ask(_UPDATE, input={"shards": shards, "change": change})
+            after: str | None = None
+            for _ in range(2 * HELD_ROWS // _A_PAGE):
+                page = await asker.ask(_READ_HISTORY, after=after)
+                after = page["pageInfo"]["endCursor"]
         finally:
             await asker.aclose()
 
