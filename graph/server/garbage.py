@@ -25,16 +25,16 @@ _INTERVAL_SECONDS: Final = 3_600.0
 """From one such search to the next: it stops all requests for a tenth of a second."""
 
 
-THRESHOLDS: Final = (1_000, 10, 4)
+THRESHOLDS: Final = (1_000, 10, 2)
 """Python's: objects by which a young collection comes, young ones by which a middle one does, and middle ones by which
-a full one does. A middle one looks through 10,000 objects at most, a full one through 40,000 and `MANY`: 4 and 20 ms at
+a full one does. A middle one looks through 10,000 objects at most, a full one through 20,000 and `MANY`: 4 and 10 ms at
 0.4 us each. Larger ones would come as much more seldom as they would take longer."""
 
 _OLDEST: Final = 2
 """Python's number of the generation that a full collection looks through."""
 
-MANY: Final = 10_000
-"""Objects of that generation: 4 ms of each full collection that follows, if they are not exempted."""
+MANY: Final = 5_000
+"""Objects of that generation: 2 ms of each full collection that follows, if they are not exempted."""
 
 GROWTH: Final = 1.5
 """Times the memory blocks that there were when everything was looked through last: then it is again, once an hour at
