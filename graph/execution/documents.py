@@ -58,7 +58,7 @@ MOST_READING: Final = 128
 """Documents that wait to be read, or are, by one thread: each takes up to 0.1 s, a short one a millisecond or two."""
 
 SHORT_CHARACTERS: Final = 4_096
-"""Of a document that is read beside long ones. Of the operations in frontend-queries, the longest has half of that."""
+"""Of a document that is read beside long ones, as those of frontend-queries are."""
 
 
 @dataclass(slots=True, weakref_slot=True)

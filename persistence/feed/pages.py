@@ -17,7 +17,7 @@ _REMEMBERED: Final = 64
 near each other."""
 
 KEPT_SECONDS: Final = 10.0
-"""For which all are remembered once none is asked for. Together they take as much memory as a small replica."""
+"""For which all are remembered once none is asked for: together they may take 16 MB."""
 
 
 class Page(NamedTuple):

@@ -5,7 +5,7 @@ stay as they were before it, and what comes next of them waits its turn. Other n
 
 What was committed through a process, or read from the database through it, must not be missing from what is read
 through it next. The stream brings it a few milliseconds later; until then exactly those shards are read from the
-database.
+database. A list waits for it first, for a tenth of a second.
 """
 
 from __future__ import annotations

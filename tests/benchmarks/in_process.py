@@ -21,6 +21,7 @@ from graph.execution.services import Services
 from graph.http.app import create_app
 from graph.operations import operation
 from graph.schema.build import build_schema
+from graph.server.garbage import THRESHOLDS
 from graph.subscriptions.operation import SubscriptionOperation, open_operation
 from persistence.errors import StoreUnavailable, Unavailable
 from persistence.feed.live import live_feed
@@ -69,12 +70,12 @@ async def measure(shards: int = SHARDS, rounds: int = ROUNDS, batches: int = BAT
 
 @contextmanager
 def _as_in_a_server() -> Iterator[None]:
-    """Garbage collected as `graph/server/lifecycle.py` has it; and no log, as each change is refused."""
+    """Garbage collected as there; and no log, as each change is refused."""
     thresholds = gc.get_threshold()
     logging.disable()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 10, 20)
+    gc.set_threshold(*THRESHOLDS)
     try:
         yield
     finally:

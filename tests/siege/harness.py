@@ -231,7 +231,9 @@ class _Siege:
                     {"namespace": "filling", "shardId": f"s-{number:03}", "expectedVersion": "1", "capacityHint": 2.0}
                     for number in range(start, min(start + _A_CHANGE, self._plan.shards))
                 ]
-                await asker.ask(_UPDATE, input={"shards": shards, "change": change})
+                changed = await asker.ask(_UPDATE, input={"shards": shards, "change": change})
+                if "message" in changed:
+                    raise RuntimeError(f"the feed's ring is not filled: {changed['message']}")
             after: str | None = None
             for _ in range(2 * HELD_ROWS // _A_PAGE):
                 page = await asker.ask(_READ_HISTORY, after=after)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import weakref
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
@@ -15,6 +15,7 @@ from graphql import GraphQLError, get_introspection_query, parse
 import graph.execution.documents
 from graph.auth.principal import UNRESTRICTED
 from graph.execution import limits
+from graph.execution.context import Context
 from graph.execution.cost import OperationCost, cost_of
 from graph.execution.documents import (
     _REMEMBERED,
@@ -263,6 +264,23 @@ def test_a_document_that_is_large_is_not_compiled() -> None:
 @pytest.mark.parametrize("name", sorted(operation_names()))
 def test_what_front_ends_send_is_compiled_also_where_it_is_not_trusted(name: str) -> None:
     assert field_count(parse(operation(name))) <= MOST_COMPILED_FIELDS
+
+
+@pytest.mark.parametrize("name", sorted(operation_names()))
+def test_what_front_ends_send_does_not_wait_for_long_documents(name: str) -> None:
+    assert len(operation(name)) <= SHORT_CHARACTERS
+
+
+@pytest.mark.parametrize(("first", "is_long"), [(500, True), (300, False)])
+def test_an_answer_is_long_by_the_records_that_the_operation_asks_for_also_the_first_time(
+    first: int, *, is_long: bool
+) -> None:
+    cache = schema_with_documents_of_its_own().documents
+    text = "query($n: Int) { " + " ".join(f"a{n}: shards(first: $n) {{ nodes {{ shardId }} }}" for n in range(3)) + " }"
+    assert cache.valid(text) is not None
+    plan = cache.plan(text, None, UNRESTRICTED)
+    assert plan is not None
+    assert plan.begin({"n": first}, Context(cast("Any", None), UNRESTRICTED, "request")).is_long is is_long
 
 
 def test_a_trusted_document_is_not_forgotten_and_is_the_one_that_is_sent_as_text() -> None:

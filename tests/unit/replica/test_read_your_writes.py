@@ -21,6 +21,7 @@ from persistence.replica.replica import Replica
 from persistence.service.executor import CommandExecutor
 from tests.support.rows import history_row
 from tests.support.scripted_replica import (
+    LIMITS,
     ONE,
     THREE,
     TWO,
@@ -55,16 +56,17 @@ async def test_what_this_process_has_written_is_read_from_the_store_until_it_com
     assert scripted.looked_up == []
 
 
-async def test_a_list_waits_for_what_comes_soon_and_is_read_from_memory(scripted: Scripted, replica: Replica) -> None:
-    reader = ReplicaShards(replica, scripted)
-    await scripted.hand_over(0, ONE, THREE)
-    replica.note(changed(2, TWO))
-    listing = asyncio.create_task(reader.page(ShardFilter(namespace="a"), PageRequest(5)))
-    await turns()
-    assert not listing.done()
-    await scripted.deliver(put(ONE), put(TWO))
-    assert list((await listing).value.items) == [ONE, TWO]
-    assert scripted.looked_up == []
+async def test_a_list_waits_for_what_comes_soon_and_is_read_from_memory(scripted: Scripted) -> None:
+    async with replicated(scripted, replace(LIMITS, soon_seconds=60.0)) as replica:
+        reader = ReplicaShards(replica, scripted)
+        await scripted.hand_over(0, ONE, THREE)
+        replica.note(changed(2, TWO))
+        listing = asyncio.create_task(reader.page(ShardFilter(namespace="a"), PageRequest(5)))
+        await turns()
+        assert not listing.done()
+        await scripted.deliver(put(ONE), put(TWO))
+        assert list((await listing).value.items) == [ONE, TWO]
+        assert scripted.looked_up == []
 
 
 async def test_a_list_does_not_wait_for_a_feed_that_is_late(scripted: Scripted, replica: Replica) -> None:
