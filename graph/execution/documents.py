@@ -42,6 +42,9 @@ _REMEMBERED: Final = 512
 
 _REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 
+_MET: Final = 4_096
+"""Long documents of which it is known that they came once."""
+
 _BYTES_A_TOKEN: Final = 560
 """Of a syntax tree with its tokens: 350 to 560 were measured."""
 
@@ -58,7 +61,7 @@ MOST_READING: Final = 128
 """Documents that wait to be read, or are, by one thread: each takes up to 0.1 s, a short one a millisecond or two."""
 
 SHORT_CHARACTERS: Final = 4_096
-"""Of a document that is read beside long ones, as those of frontend-queries are."""
+"""Of a document that is read beside long ones, and remembered at once, as those of frontend-queries are."""
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -107,7 +110,8 @@ class _Reader:
 
 class DocumentCache:
     """The newest documents of one schema, at most 512, 64 MiB in all; beside them those that a request holds, and all
-    that are trusted."""
+    that are trusted. A long one is remembered when it comes the second time: those that never come again would take
+    the room of others, and a megabyte each."""
 
     def __init__(self, characters: int = MAX_CHARACTERS) -> None:
         self.characters = characters
@@ -118,6 +122,8 @@ class DocumentCache:
         self._documents: OrderedDict[str, Document] = OrderedDict()
         # What is being executed is not read again, however many others were read meanwhile.
         self._held: WeakValueDictionary[str, Document] = WeakValueDictionary()
+        self._met: OrderedDict[int, None] = OrderedDict()
+        """Hashes of long ones, in the order in which they came last."""
         self._bytes = 0
         self.records = RecordBytes()
         """What plans keep of records, beside the 64 MiB of documents."""
@@ -195,16 +201,27 @@ class DocumentCache:
         return Document(text, node, len(text) * 4 + node.token_count * _BYTES_A_TOKEN, is_trusted)
 
     def _adopt(self, document: Document) -> Document:
-        """Remember it."""
+        """Remember it, for as long as a request holds it at least."""
         text = document.text
         document.is_trusted = text in self._trusted
         if document.is_trusted:
             self._trusted[text] = document
         elif len(text) <= self.characters:
-            self._documents[text] = document
             self._held[text] = document
-            self._count(document)
+            if len(text) <= SHORT_CHARACTERS or self._has_met(text):
+                self._documents[text] = document
+                self._count(document)
         return document
+
+    def _has_met(self, text: str) -> bool:
+        """Whether it came before, of the newest."""
+        key = hash(text)
+        has_met = key in self._met
+        self._met[key] = None
+        self._met.move_to_end(key)
+        if len(self._met) > _MET:
+            self._met.popitem(last=False)
+        return has_met
 
     def _document(self, text: str) -> Document:
         """The document, parsed here and now unless it is known."""

@@ -8,12 +8,13 @@ would be behind them.
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final
+
+from graph.server.short_calls import close, has_left, peer_of
 
 SERVED_AT_ONCE: Final = 8
 """In a turn of the event loop, together."""
@@ -24,15 +25,11 @@ SERVED_WHEN_BUSY: Final = 4
 LONG_TURN_SECONDS: Final = 0.01
 
 _CLEARING_SECONDS: Final = 0.002
-"""Of one turn of the event loop, for connections whose clients have left. To see that takes 2 us, and to close one a
-tenth of a millisecond."""
+"""Of one turn of the event loop, for connections whose clients have left."""
 
 _CLEARING_SECONDS_WHEN_FULL: Final = 0.01
 """Once they take half of the room: then those that connect are about to wait in the kernel, which drops what is more
 than its queue holds, and a client whose connection was dropped tries again after 1, 3 and 7 s."""
-
-_HANGUP: Final = getattr(select, "POLLRDHUP", 0)
-"""That the other side sends no more. Linux alone tells before what was sent is read."""
 
 
 class Arrivals:
@@ -41,7 +38,7 @@ class Arrivals:
     def __init__(self, serve: Callable[[socket.socket], None], most: int) -> None:
         self._serve = serve
         self._most = most
-        self._of_address: dict[str, deque[socket.socket]] = {}
+        self._of_address: dict[bytes, deque[socket.socket]] = {}
         self._count = 0
         self._begins: asyncio.Handle | None = None
         self._turn_began = 0.0
@@ -59,10 +56,9 @@ class Arrivals:
             return True
         if self._count >= self._most:
             return False
-        try:
-            address = connection.getpeername()[0]
-        except OSError:
-            connection.close()  # its client has left already
+        address = peer_of(connection)
+        if address is None:
+            close(connection)  # its client has left already
             return True
         self._of_address.setdefault(address, deque()).append(connection)
         self._count += 1
@@ -96,19 +92,10 @@ class Arrivals:
             # Half of a connection closed may mean less than that its client has left, so where there is no need, a
             # request is answered.
             if len(waiting) >= SERVED_AT_ONCE and perf_counter() < clearing_until and has_left(connection):
-                connection.close()
+                close(connection)
             else:
                 most -= 1
                 self._serve(connection)
         self._begins = None
         if self._count:
             self._begin_next_turn()
-
-
-def has_left(connection: socket.socket) -> bool:
-    """Whether its client sends no more, as far as is known."""
-    if not _HANGUP:
-        return False
-    poll = select.poll()
-    poll.register(connection, _HANGUP)
-    return bool(poll.poll(0))

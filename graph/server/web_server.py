@@ -76,7 +76,6 @@ class WebServer(uvicorn.Server):
 
     async def _adopt(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        connection.settimeout(0.0)
         try:
             await loop.connect_accepted_socket(self._protocol, connection)
         except OSError:

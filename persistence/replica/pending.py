@@ -4,8 +4,8 @@ A change of thousands of shards has to be read from history first. Meanwhile its
 stay as they were before it, and what comes next of them waits its turn. Other namespaces go on.
 
 What was committed through a process, or read from the database through it, must not be missing from what is read
-through it next. The stream brings it a few milliseconds later; until then exactly those shards are read from the
-database. A list waits for it first, for a tenth of a second.
+through it next. The stream brings it a few milliseconds later. A read that needs it waits for a tenth of a second;
+where it has not come by then, exactly those shards are read from the database.
 """
 
 from __future__ import annotations

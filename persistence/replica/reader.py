@@ -45,70 +45,102 @@ class ReplicaShards:
         return whole
 
     async def get(self, key: ShardKey, as_of: AsOf | None = None) -> Stamped[Shard | None]:
-        table = self._replica.table_with(key) if as_of is None else None
-        if table is not None:
-            shard = table.value.get(*key)
-            if self._observed is not None:
-                self._observed.add_shard(key, shard)
-                self._observed.add_read_at(table.position)
-            return Stamped(shard, table.position)
-        self._read_elsewhere()
         if as_of is not None:
+            self._read_elsewhere()
             return await self._stored.get(key, as_of)
+        held = self._held(key)
+        if held is None:
+            await self._replica.shows_soon([key])
+            held = self._held(key)
+        if held is not None:
+            return held
+        self._read_elsewhere()
         async with self._turn():
-            table = self._replica.table_with(key)
-            if table is not None:
-                return Stamped(table.value.get(*key), table.position)
+            held = self._held(key)
+            if held is not None:
+                return held
             stored = await self._stored.get(key)
         self._replica.expect_shards(stored.position, [key])
         return stored
 
+    def _held(self, key: ShardKey) -> Stamped[Shard | None] | None:
+        """From memory, if it may be."""
+        table = self._replica.table_with(key)
+        if table is None:
+            return None
+        shard = table.value.get(*key)
+        if self._observed is not None:
+            self._observed.add_shard(key, shard)
+            self._observed.add_read_at(table.position)
+        return Stamped(shard, table.position)
+
     async def get_many(self, keys: Sequence[ShardKey], as_of: AsOf | None = None) -> Stamped[Sequence[Shard | None]]:
-        table = self._replica.table_with_all(keys) if as_of is None else None
-        if table is not None:
-            shards = [table.value.get(*key) for key in keys]
-            if self._observed is not None:
-                for key, shard in zip(keys, shards, strict=True):
-                    self._observed.add_shard(key, shard)
-                self._observed.add_read_at(table.position)
-            return Stamped(shards, table.position)
-        self._read_elsewhere()
         if as_of is not None:
+            self._read_elsewhere()
             return await self._stored.get_many(keys, as_of)
+        held = self._all_held(keys)
+        if held is None:
+            await self._replica.shows_soon(keys)
+            held = self._all_held(keys)
+        if held is not None:
+            return held
+        self._read_elsewhere()
         async with self._turn():
-            table = self._replica.table_with_all(keys)
-            if table is not None:
-                return Stamped([table.value.get(*key) for key in keys], table.position)
+            held = self._all_held(keys)
+            if held is not None:
+                return held
             stored = await self._stored.get_many(keys)
         self._replica.expect_shards(stored.position, keys)
         return stored
 
+    def _all_held(self, keys: Sequence[ShardKey]) -> Stamped[Sequence[Shard | None]] | None:
+        """From memory, at one position, if they may be."""
+        table = self._replica.table_with_all(keys)
+        if table is None:
+            return None
+        shards = [table.value.get(*key) for key in keys]
+        if self._observed is not None:
+            for key, shard in zip(keys, shards, strict=True):
+                self._observed.add_shard(key, shard)
+            self._observed.add_read_at(table.position)
+        return Stamped(shards, table.position)
+
     async def page(
         self, where: ShardFilter, page: PageRequest[ShardKey], as_of: AsOf | None = None
     ) -> Stamped[Page[Shard]]:
-        table = self._replica.table_of(where.namespace) if as_of is None else None
-        if table is not None:
-            # Nothing is awaited between position, page and count: the table is the same for all three.
-            found = table.value.page(where, page)
-            if found is not None:
-                if self._observed is not None:
-                    self._observed.add_page(where.namespace, table.value)
-                    self._observed.add_read_at(table.position)
-                return Stamped(found, table.position)
-        self._read_elsewhere()
         if as_of is not None:
+            self._read_elsewhere()
             return await self._stored.page(where, page, as_of)
-        # The database is ahead of what is behind: what is shown of it would be expected of all reads that follow, and
-        # each of them would be one of the database until the feed has come as far.
-        await self._replica.caught_up(where.namespace)
+        was_missing = self._replica.table_of(where.namespace) is None
+        held = self._held_page(where, page)
+        if held is None:
+            # The database is ahead of what is behind: what is shown of it would be expected of all reads that follow,
+            # and each of them would be one of the database until the feed has come as far.
+            await self._replica.caught_up(where.namespace)
+            # A filter that a table has not answered is not tried again: it may look at thousands of shards.
+            held = self._held_page(where, page) if was_missing else None
+        if held is not None:
+            return held
+        self._read_elsewhere()
         async with self._turn():
-            table = self._replica.table_of(where.namespace)
-            found = None if table is None else table.value.page(where, page)
-            if table is not None and found is not None:
-                return Stamped(found, table.position)
+            held = self._held_page(where, page) if was_missing else None
+            if held is not None:
+                return held
             stored = await self._stored.page(where, page)
         self._replica.expect_list(stored.position, where.namespace)
         return stored
+
+    def _held_page(self, where: ShardFilter, page: PageRequest[ShardKey]) -> Stamped[Page[Shard]] | None:
+        """From memory, if it may be, and if the filter is one that memory has an order for. Nothing is awaited between
+        position, page and count: the table is the same for all three."""
+        table = self._replica.table_of(where.namespace)
+        found = None if table is None else table.value.page(where, page)
+        if table is None or found is None:
+            return None
+        if self._observed is not None:
+            self._observed.add_page(where.namespace, table.value)
+            self._observed.add_read_at(table.position)
+        return Stamped(found, table.position)
 
     def require_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
         """What is read of these shards next holds this revision, which the feed has come to."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -59,8 +59,9 @@ class ReplicaLimits:
     """`shards` is how many it holds at most, 0 for no replica; `origin` is what that follows from, in a few words.
 
     `catch_up_seconds` is how long reads and answers to writers wait for a long change that is being read;
-    `soon_seconds`, how long a list waits for what was committed or shown a moment ago: the feed brings it within
-    milliseconds, and a page of 500 shards that is read from the database takes as many of the event loop.
+    `soon_seconds`, how long a read waits for what was committed or shown a moment ago: the feed brings it within
+    milliseconds. A page of 500 shards that is read from the database takes as many of the event loop, and any read
+    there may have to wait for a connection.
     """
 
     shards: int = 250_000
@@ -276,9 +277,17 @@ class Replica:
                     async with asyncio.timeout(self._limits.catch_up_seconds):
                         while self._backlog.items and await self._catch_up(self._position.revision, None, None):
                             pass
+        await self._soon(lambda: self._expected.of_namespace(namespace))
+
+    async def shows_soon(self, keys: Collection[ShardKey]) -> None:
+        """Until it shows what is expected of these shards, if that comes within `soon_seconds`. Long changes are not
+        waited for."""
+        await self._soon(lambda: any(map(self._expected.of_shard, keys)))
+
+    async def _soon(self, is_expecting: Callable[[], bool]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.soon_seconds):
-                while self._fresh() is not None and self._expects and self._expected.of_namespace(namespace):
+                while self._fresh() is not None and self._expects and is_expecting():
                     await self._progress.wait()
 
     async def _catch_up(self, revision: int, names: Iterable[str] | None, seconds: float | None) -> bool:

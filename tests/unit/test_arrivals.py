@@ -14,7 +14,8 @@ from contextlib import ExitStack
 import pytest
 
 from graph.server import arrivals as arrivals_module
-from graph.server.arrivals import LONG_TURN_SECONDS, SERVED_AT_ONCE, SERVED_WHEN_BUSY, Arrivals, has_left
+from graph.server import short_calls
+from graph.server.arrivals import LONG_TURN_SECONDS, SERVED_AT_ONCE, SERVED_WHEN_BUSY, Arrivals
 
 
 class Connection:
@@ -23,8 +24,13 @@ class Connection:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def getpeername(self) -> tuple[str, int]:
-        return self.name, 1
+
+@pytest.fixture(autouse=True)
+def _names_are_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def peer_of(connection: socket.socket | Connection) -> bytes | None:
+        return connection.name.encode() if isinstance(connection, Connection) else short_calls.peer_of(connection)
+
+    monkeypatch.setattr(arrivals_module, "peer_of", peer_of)
 
 
 @pytest.fixture
@@ -51,7 +57,7 @@ def of(*names: str) -> list[socket.socket]:
 @pytest.mark.usefixtures("_all_stay", "_no_turn_is_long")
 async def test_a_client_with_many_is_not_before_another_with_one() -> None:
     turns: list[list[str]] = [[]]
-    arrivals = Arrivals(lambda connection: turns[-1].append(connection.getpeername()[0]), 1_000)
+    arrivals = Arrivals(lambda connection: turns[-1].append(connection.name), 1_000)  # type: ignore[attr-defined]
     for connection in of(*["attacker"] * 100, "other", "third", "other"):
         assert arrivals.add(connection)
     while sum(map(len, turns)) < 103:
@@ -100,7 +106,7 @@ async def test_of_many_those_whose_clients_have_left_are_closed_and_take_no_turn
         (left if number < 40 else stayed).append(connection)
         if number < 40:
             client.close()
-            assert has_left(connection)
+            assert short_calls.has_left(connection)
         assert arrivals.add(connection)
     await asyncio.sleep(0)
     # Of those that left, the first few were not looked at.
@@ -116,13 +122,13 @@ async def test_a_turn_is_not_spent_on_closing(room: int, most: int, monkeypatch:
     monkeypatch.setattr(arrivals_module, "has_left", lambda _: True)
     closed: list[int] = [0]
 
-    class Leaving(Connection):
-        def close(self) -> None:
-            closed[-1] += 1
+    def close(_: socket.socket) -> None:
+        closed[-1] += 1
 
+    monkeypatch.setattr(arrivals_module, "close", close)
     arrivals = Arrivals(lambda _: None, room)
-    for _ in range(100):
-        assert arrivals.add(Leaving("attacker"))  # type: ignore[arg-type]
+    for connection in of(*["attacker"] * 100):
+        assert arrivals.add(connection)
     while sum(closed) < 10:
         closed.append(0)
         await asyncio.sleep(0)

@@ -172,6 +172,32 @@ def test_the_documents_remembered_are_bounded() -> None:
     assert first() is None
 
 
+def test_a_long_document_is_remembered_when_it_comes_again() -> None:
+    cache = DocumentCache()
+    long = ["{ " + " ".join(f"a{number}_{at}" for at in range(900)) + " }" for number in range(3)]
+    assert all(len(text) > SHORT_CHARACTERS for text in long)
+    first = weakref.ref(cache.parsed(long[0]))
+    assert first() is None
+    assert cache.remembered_bytes == 0
+    again = weakref.ref(cache.parsed(long[0]))
+    assert again() is not None
+    remembered = cache.remembered_bytes
+    for text in long[1:]:
+        cache.parsed(text)
+    assert cache.remembered_bytes == remembered > 0
+
+
+def test_of_long_documents_that_came_once_the_newest_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph.execution.documents, "_MET", 2)
+    cache = DocumentCache()
+    first, second, third = (f"{{ a{number} {'b ' * SHORT_CHARACTERS}}}" for number in range(3))
+    for text in (first, second, third, second):
+        cache.parsed(text)
+    assert [cache.to_read(text) for text in (first, second, third)] == [len(first), 0, len(third)]
+    cache.parsed(first)
+    assert cache.to_read(first) == len(first)
+
+
 def test_a_document_is_not_read_again_while_it_is_held() -> None:
     cache = DocumentCache()
     held = cache.parsed("{ a }")

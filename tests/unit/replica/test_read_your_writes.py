@@ -69,7 +69,27 @@ async def test_a_list_waits_for_what_comes_soon_and_is_read_from_memory(scripted
         assert scripted.looked_up == []
 
 
-async def test_a_list_does_not_wait_for_a_feed_that_is_late(scripted: Scripted, replica: Replica) -> None:
+async def test_lookups_wait_for_what_comes_soon_and_are_read_from_memory(scripted: Scripted) -> None:
+    """And not for a turn at the database, nor for one of its connections, which lists and histories may have."""
+    async with replicated(scripted, replace(LIMITS, soon_seconds=60.0)) as replica:
+        reader = ReplicaShards(replica, scripted, stored_at_once=0)
+        await scripted.hand_over(0, ONE, THREE)
+        replica.note(changed(2, TWO))
+        lookups = [
+            asyncio.ensure_future(reader.get(TWO.key)),
+            asyncio.ensure_future(reader.get_many([THREE.key, TWO.key])),
+        ]
+        await turns()
+        assert not any(lookup.done() for lookup in lookups)
+        assert await reader.get(ONE.key) == Stamped(ONE, at(0))
+        await scripted.deliver(put(ONE), put(TWO))
+        one, several = await asyncio.gather(*lookups)
+        assert one == Stamped(TWO, at(2))
+        assert several == Stamped([THREE, TWO], at(2))
+        assert scripted.looked_up == []
+
+
+async def test_lists_and_lookups_do_not_wait_for_a_feed_that_is_late(scripted: Scripted, replica: Replica) -> None:
     reader = ReplicaShards(replica, scripted)
     await scripted.hand_over(0, ONE, THREE)
     replica.note(changed(2, TWO))
@@ -78,6 +98,10 @@ async def test_a_list_does_not_wait_for_a_feed_that_is_late(scripted: Scripted, 
     await turns()
     assert listing.done()
     assert scripted.looked_up == [ShardFilter(namespace="a")]
+    lookup = asyncio.create_task(reader.get(TWO.key))
+    await turns()
+    assert lookup.done()
+    assert scripted.looked_up == [ShardFilter(namespace="a"), TWO.key]
 
 
 async def test_it_is_settled_where_nothing_is_read_from_the_store(scripted: Scripted, replica: Replica) -> None:
