@@ -40,10 +40,14 @@ from persistence.errors import Overloaded
 
 _REMEMBERED: Final = 512
 
-_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
+_NEW_BYTES: Final = 8 * 1024 * 1024
+"""Of documents that came once."""
+
+_REMEMBERED_BYTES: Final = 56 * 1024 * 1024
+"""Of those that came again."""
 
 _MET: Final = 4_096
-"""Long documents of which it is known that they came once."""
+"""Documents of which it is known that they came."""
 
 _BYTES_A_TOKEN: Final = 560
 """Of a syntax tree with its tokens: 350 to 560 were measured."""
@@ -61,7 +65,7 @@ MOST_READING: Final = 128
 """Documents that wait to be read, or are, by one thread: each takes up to 0.1 s, a short one a millisecond or two."""
 
 SHORT_CHARACTERS: Final = 4_096
-"""Of a document that is read beside long ones, and remembered at once, as those of frontend-queries are."""
+"""Of a document that is read beside long ones, as those of frontend-queries are."""
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -78,6 +82,8 @@ class Document:
     failure: GraphQLError | None = None
     counted_bytes: int = 0
     counted_size: int = -1
+    uses: int = 0
+    """Of one that is new, since it was read: the request that it was read for may be the first of them."""
     problems: list[GraphQLError] | None = None
     fields: int = 0
     introspects: bool = False
@@ -100,6 +106,40 @@ class Document:
                 plan.release()
 
 
+class _Segment:
+    """Documents in the order in which they were last used: as many as there is room for."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self.documents: OrderedDict[str, Document] = OrderedDict()
+        """By their text."""
+        self.bytes = 0
+
+    def add(self, document: Document) -> None:
+        self.documents[document.text] = document
+        self.count(document)
+
+    def count(self, document: Document) -> None:
+        """The bytes that it takes anew, if it is here; and forget the oldest ones for which there is no room."""
+        if self.documents.get(document.text) is not document:
+            return
+        self.bytes += document.bytes() - document.counted_bytes
+        document.counted_bytes = document.bytes()
+        while len(self.documents) > self._most or self.bytes > self._most_bytes:
+            _, oldest = self.documents.popitem(last=False)
+            self.bytes -= oldest.counted_bytes
+            oldest.counted_bytes = 0
+            oldest.release()
+
+    def remove(self, text: str) -> Document | None:
+        document = self.documents.pop(text, None)
+        if document is not None:
+            self.bytes -= document.counted_bytes
+            document.counted_bytes = 0
+        return document
+
+
 class _Reader:
     """A thread that reads documents, and those that it has been given and has not read."""
 
@@ -109,9 +149,9 @@ class _Reader:
 
 
 class DocumentCache:
-    """The newest documents of one schema, at most 512, 64 MiB in all; beside them those that a request holds, and all
-    that are trusted. A long one is remembered when it comes the second time: those that never come again would take
-    the room of others, and a megabyte each."""
+    """The newest documents of one schema, 64 MiB in all; beside them those that a request holds, and all that are
+    trusted. Those that came once have 8 MiB of these: any number of others that never come again displaces none that
+    did (a segmented LRU)."""
 
     def __init__(self, characters: int = MAX_CHARACTERS) -> None:
         self.characters = characters
@@ -119,12 +159,12 @@ class DocumentCache:
         self._trust_required = False
         # Null for one that has not been used yet.
         self._trusted: dict[str, Document | None] = {}
-        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._new = _Segment(_REMEMBERED, _NEW_BYTES)
+        self._proven = _Segment(_REMEMBERED, _REMEMBERED_BYTES)
         # What is being executed is not read again, however many others were read meanwhile.
         self._held: WeakValueDictionary[str, Document] = WeakValueDictionary()
         self._met: OrderedDict[int, None] = OrderedDict()
-        """Hashes of long ones, in the order in which they came last."""
-        self._bytes = 0
+        """Hashes of those that were read, in the order in which they were last."""
         self.records = RecordBytes()
         """What plans keep of records, beside the 64 MiB of documents."""
         self._schema = GraphQLSchema()
@@ -134,7 +174,7 @@ class DocumentCache:
     @property
     def remembered_bytes(self) -> int:
         """Of the documents that are remembered, estimated; without trusted ones."""
-        return self._bytes
+        return self._new.bytes + self._proven.bytes
 
     def bind(self, schema: GraphQLSchema, requirements: Requirements) -> None:
         """To be called before anything is validated. The schema's extensions are made before the schema is."""
@@ -142,13 +182,13 @@ class DocumentCache:
 
     def to_read(self, text: str) -> int:
         """How many characters of it would have to be parsed and validated first."""
-        is_known = text in self._documents or text in self._trusted or len(text) > self.characters
+        is_known = text in self._trusted or len(text) > self.characters or self._remembered(text) is not None
         return 0 if is_known else len(text)
 
     async def read(self, text: str, operation_name: str | None = None) -> Document:
         """The document, parsed, validated and the cost of its operation made beside the event loop, unless it is known.
         It is remembered while it is held. Raises Overloaded, where too many are being read."""
-        document = self._trusted.get(text) or self._documents.get(text) or self._held.get(text)
+        document = self._trusted.get(text) or self._used(text) or self._held.get(text)
         if document is None and len(text) <= self.characters:
             document = await self._read(text, operation_name)
         elif document is None:
@@ -173,7 +213,7 @@ class DocumentCache:
             reading.add_done_callback(lambda _: reader.reading.pop(text, None))
         # Others may wait for it, too: a client that leaves takes nothing from them.
         document = await asyncio.shield(asyncio.wrap_future(reading))
-        return self._trusted.get(text) or self._documents.get(text) or self._adopt(document)
+        return self._trusted.get(text) or self._remembered(text) or self._adopt(document)
 
     async def introspected(
         self, document: Document, variables: Mapping[str, Any] | None, operation_name: str | None
@@ -208,13 +248,11 @@ class DocumentCache:
             self._trusted[text] = document
         elif len(text) <= self.characters:
             self._held[text] = document
-            if len(text) <= SHORT_CHARACTERS or self._has_met(text):
-                self._documents[text] = document
-                self._count(document)
+            (self._proven if self._has_met(text) else self._new).add(document)
         return document
 
     def _has_met(self, text: str) -> bool:
-        """Whether it came before, of the newest."""
+        """Whether it was read before, and forgotten."""
         key = hash(text)
         has_met = key in self._met
         self._met[key] = None
@@ -223,14 +261,27 @@ class DocumentCache:
             self._met.popitem(last=False)
         return has_met
 
+    def _remembered(self, text: str) -> Document | None:
+        return self._proven.documents.get(text) or self._new.documents.get(text)
+
+    def _used(self, text: str) -> Document | None:
+        """One that is remembered, for a request: with the second one after it was read it is known to come again."""
+        document = self._proven.documents.get(text)
+        if document is not None:
+            self._proven.documents.move_to_end(text)
+            return document
+        document = self._new.documents.get(text)
+        if document is not None:
+            document.uses += 1
+            if document.uses > 1:
+                self._new.remove(text)
+                self._proven.add(document)
+        return document
+
     def _document(self, text: str) -> Document:
         """The document, parsed here and now unless it is known."""
-        document = self._trusted.get(text) or self._documents.get(text) or self._held.get(text)
-        if document is None:
-            document = self._adopt(self._parsed(text, is_trusted=text in self._trusted))
-        elif text in self._documents:
-            self._documents.move_to_end(text)
-        return document
+        document = self._trusted.get(text) or self._remembered(text) or self._held.get(text)
+        return document or self._adopt(self._parsed(text, is_trusted=text in self._trusted))
 
     def parsed(self, text: str) -> Document:
         """Raises GraphQLError, also for a document that is too long or nested too deeply to be parsed."""
@@ -250,10 +301,7 @@ class DocumentCache:
             if document is not None:
                 self._adopt(document)
         for text in texts - self._trusted.keys():
-            document = self._documents.pop(text, None)
-            if document is not None:
-                self._bytes -= document.counted_bytes
-                document.counted_bytes = 0
+            document = self._proven.remove(text) or self._new.remove(text)
             # What was too long may be as long as this now.
             trusted = None if document is None or document.failure is not None else document
             if trusted is not None:
@@ -303,7 +351,8 @@ class DocumentCache:
         if not document.is_trusted and plan.size != document.counted_size:
             # It has variants that were not counted yet, or the last one counted was of another operation.
             document.counted_size = plan.size
-            self._count(document)
+            for segment in (self._proven, self._new):
+                segment.count(document)
         return plan
 
     def introspecting(self, text: str | None, name: str | None, principal: Principal) -> Document | None:
@@ -364,10 +413,7 @@ class DocumentCache:
         """A document that is not trusted, and known already; or one that is, and is not known yet."""
         if text in self._trusted:
             return self.valid(text)
-        document = None if self._trust_required else self._documents.get(text)
-        if document is not None:
-            self._documents.move_to_end(text)
-        return document
+        return None if self._trust_required else self._used(text) or self._held.get(text)
 
     def _compiled(self, document: Document, operation: OperationDefinitionNode) -> Plan | None:
         """Its plan: the same whether a request names the operation or not. Null for one that is not compiled."""
@@ -378,14 +424,3 @@ class DocumentCache:
                 with suppress(NotPrepared):
                     document.plans[name] = Plan(self._schema, document.node, name, self.records)
         return document.plans[name]
-
-    def _count(self, document: Document) -> None:
-        """Count the bytes of a remembered document anew, and forget the oldest ones for which there is no room."""
-        if self._documents.get(document.text) is not document:
-            return
-        self._bytes += document.bytes() - document.counted_bytes
-        document.counted_bytes = document.bytes()
-        while len(self._documents) > _REMEMBERED or self._bytes > _REMEMBERED_BYTES:
-            _, oldest = self._documents.popitem(last=False)
-            self._bytes -= oldest.counted_bytes
-            oldest.release()

@@ -60,7 +60,7 @@ def test_a_document_that_is_forgotten_leaves_little(text: str) -> None:
     cache = schema_with_documents_of_its_own().documents
     with left() as found:
         cache.problems_of(text)
-        cache._documents.clear()  # noqa: SLF001 - as if others had displaced it
+        cache._new.documents.clear()  # noqa: SLF001 - as if others had displaced it
     assert found.total() <= _FEW, found
     assert not found.keys() & {"Token", "FieldNode", "DocumentNode"}
 
@@ -74,7 +74,7 @@ def test_a_plan_that_nothing_has_any_more_leaves_nothing() -> None:
         assert plan is not None
         plan.compile()
         del plan
-        cache._documents.clear()  # noqa: SLF001 - as if others had displaced it
+        cache._new.documents.clear()  # noqa: SLF001 - as if others had displaced it
     assert not found
 
 

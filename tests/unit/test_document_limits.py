@@ -172,30 +172,56 @@ def test_the_documents_remembered_are_bounded() -> None:
     assert first() is None
 
 
-def test_a_long_document_is_remembered_when_it_comes_again() -> None:
+def _used(cache: DocumentCache, text: str, times: int = 2) -> None:
+    """By so many requests after the one that it was read for."""
+    cache.parsed(text)
+    for _ in range(times):
+        cache.plan(text, None, UNRESTRICTED)
+
+
+def _large(number: int) -> str:
+    """Of half a megabyte, as it is counted."""
+    return "{ " + " ".join(f"a{number}_{at}" for at in range(900)) + " }"
+
+
+def test_documents_that_come_once_displace_none_that_came_again() -> None:
     cache = DocumentCache()
-    long = ["{ " + " ".join(f"a{number}_{at}" for at in range(900)) + " }" for number in range(3)]
-    assert all(len(text) > SHORT_CHARACTERS for text in long)
-    first = weakref.ref(cache.parsed(long[0]))
-    assert first() is None
-    assert cache.remembered_bytes == 0
-    again = weakref.ref(cache.parsed(long[0]))
+    _used(cache, "{ a }")
+    again, once = weakref.ref(cache.parsed("{ a }")), weakref.ref(cache.parsed("{ b }"))
+    for number in range(600):
+        cache.parsed(f"{{ a{number} }}")
+    assert once() is None
     assert again() is not None
-    remembered = cache.remembered_bytes
-    for text in long[1:]:
-        cache.parsed(text)
-    assert cache.remembered_bytes == remembered > 0
 
 
-def test_of_long_documents_that_came_once_the_newest_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph.execution.documents, "_MET", 2)
+def test_documents_that_come_once_have_an_eighth_of_the_room() -> None:
     cache = DocumentCache()
-    first, second, third = (f"{{ a{number} {'b ' * SHORT_CHARACTERS}}}" for number in range(3))
-    for text in (first, second, third, second):
-        cache.parsed(text)
-    assert [cache.to_read(text) for text in (first, second, third)] == [len(first), 0, len(third)]
-    cache.parsed(first)
-    assert cache.to_read(first) == len(first)
+    for number in range(30):
+        cache.parsed(_large(number))
+    assert 7 * 2**20 < cache.remembered_bytes <= 8 * 2**20
+    for number in range(30):
+        _used(cache, _large(number))
+    assert cache.remembered_bytes > 14 * 2**20
+    assert [cache.to_read(_large(number)) for number in range(30)] == [0] * 30
+
+
+def test_a_document_that_comes_again_after_it_was_forgotten_is_known_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph.execution.documents, "_MET", 700)
+    cache = DocumentCache()
+    cache.parsed("{ a }")
+    for number in range(600):
+        cache.parsed(f"{{ a{number} }}")
+    assert cache.to_read("{ a }") == 5
+    cache.parsed("{ a }")
+    for number in range(1_000):
+        cache.parsed(f"{{ b{number} }}")
+    assert cache.to_read("{ a }") == 0
+    cache.parsed("{ a0 }")  # of which nothing is known any more
+    for number in range(1_000, 1_600):
+        cache.parsed(f"{{ b{number} }}")
+    assert cache.to_read("{ a0 }") == 6
 
 
 def test_a_document_is_not_read_again_while_it_is_held() -> None:
@@ -321,7 +347,7 @@ def test_a_trusted_document_is_not_forgotten_and_is_the_one_that_is_sent_as_text
     cache.trust({"{ b }"})
     assert cache.parsed("{ a }") is sent_before()
     for number in range(600):
-        cache.parsed(f"{{ b{number} }}")
+        _used(cache, f"{{ b{number} }}")
     assert sent_before() is None, "it is not trusted any more"
     assert cache.parsed("{ b }") is first()
 

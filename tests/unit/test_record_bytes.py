@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import pytest
 from orjson import Fragment
 
-from graph.auth.principal import Principal, Scope
+from graph.auth.principal import UNRESTRICTED, Principal, Scope
 from graph.execution.context import Context
 from graph.execution.encoding import decoded, encode_json
 from graph.execution.records import RecordBytes, SelectionBytes
@@ -216,9 +216,9 @@ async def test_what_was_kept_goes_with_the_last_document_that_selects_it(server:
         await server.data(EDGES)
     with_both = server.records.size
     documents = server.schema.documents
-    documents._documents[NODES].release()  # noqa: SLF001 - as when it is forgotten
+    documents._proven.documents[NODES].release()  # noqa: SLF001 - as when it is forgotten
     assert 0 < server.records.size < with_both
-    documents._documents[EDGES].release()  # noqa: SLF001 - as above
+    documents._proven.documents[EDGES].release()  # noqa: SLF001 - as above
     assert server.records.size == 0
     assert not any(isinstance(each, Fragment) for each in (await server.data(NODES))["shards"]["nodes"])
 
@@ -228,7 +228,9 @@ async def test_a_document_that_is_forgotten_is_released(server: Server) -> None:
         await server.data(NODES)
     assert server.records.size > 0
     for number in range(512):
-        server.schema.documents.parsed(f"{{ a{number}: __typename }}")
+        for _ in range(3):
+            server.schema.documents.parsed(f"{{ a{number}: __typename }}")
+            server.schema.documents.plan(f"{{ a{number}: __typename }}", None, UNRESTRICTED)
     assert server.records.size == 0
 
 
