@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from tests.benchmarks import processes
@@ -71,13 +72,18 @@ async def bare_uvicorn(answer: bytes) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def started(
-    command: Sequence[str], *, given: bytes = b"", environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    given: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    log: Path | None = None,
 ) -> AsyncIterator[Server]:
-    """A program that prints its address when it is ready. `given` is its standard input.
+    """A program that prints its address when it is ready. `given` is its standard input, `log` what its standard error
+    is kept in.
 
     Raises RuntimeError, with what it wrote to its standard error, when it ends or is silent for START_SECONDS instead.
     """
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() if log is None else log.open("w+b") as errors:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=subprocess.PIPE,

@@ -18,6 +18,7 @@ from rich.status import Status
 
 from tests.chaos.harness import running_postgres
 from tests.chaos.interrupts import stop_like_ctrl_c
+from tests.chaos.logs import tracebacks
 from tests.linearizability.faults import FaultKind, schedule
 from tests.linearizability.harness import Outcome, Plan, Run, run
 
@@ -83,10 +84,13 @@ def main() -> int:
         folder = chosen.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         outcome = uvloop.run(perform(plan, folder, messages))
+        met = tracebacks(sorted(folder.glob("*.log")))
     Console(width=None if sys.stdout.isatty() else 120).print(outcome.figures.shown())
     for finding in outcome.findings[:20]:
         messages.print(str(finding), style="red", highlight=False, soft_wrap=True)
     if outcome.findings:
+        for traceback in met:
+            messages.print(traceback, highlight=False, markup=False)
         messages.print(
             f"{len(outcome.findings)} promises were broken. To replay: --seed {plan.seed}, all else the same"
         )

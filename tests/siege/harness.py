@@ -46,6 +46,9 @@ _FOREVER: Final = 10**9
 _ENVIRONMENT: Final = {"OMNIRELAY_BOOKMARK_SECONDS": "1", "OMNIRELAY_LOG_LEVEL": "error"}
 """Subscribers take a connection that is silent for longer than four seconds for broken."""
 
+LOG: Final = "server.log"
+"""In the folder of a run."""
+
 _NODES: Final = 8
 _LOOKUPS_A_SECOND: Final = 50.0
 _CATCHING_UP_SECONDS: Final = 30.0
@@ -94,15 +97,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """How long each took, in milliseconds, from when it was due."""
+    """How long each took, in milliseconds, from when it was due and its client had a processor: `late` is the longest
+    that it had none then."""
 
     taken: Sequence[float]
+    late: float
 
     def at(self, percent: float) -> float:
         return float(np.percentile(self.taken, percent))
 
     def __str__(self) -> str:
-        return f"p50 {self.at(50):.1f}, p99 {self.at(99):.1f}, worst {self.at(100):.1f}"
+        return f"p50 {self.at(50):.1f}, p99 {self.at(99):.1f}, worst {self.at(100):.1f} (late itself: {self.late:.1f})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,8 @@ async def run(plan: Plan, folder: Path, watch: Callable[[str], None] = lambda _:
         await database.create()
         command = [sys.executable, "-c", servers.PROGRAM, "serve", "--port", "0", "--no-demo"]
         url = postgres.url(database.name)
-        async with servers.started([*command, "--database-url", url], environment=_ENVIRONMENT) as server:
+        given = [*command, "--database-url", url]
+        async with servers.started(given, environment=_ENVIRONMENT, log=folder / LOG) as server:
             return await _Siege(plan, postgres, database, server, watch).go()
 
 
@@ -254,7 +260,7 @@ class _Siege:
             await writer.aclose()
 
     async def _bystander(self, seconds: float) -> Lookups:
-        return Lookups(await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND))
+        return Lookups(*await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND))
 
     async def _attackers(self) -> dict[str, dict[str, int]]:
         self._watch(f"{len(self._plan.names)} attacks for {self._plan.seconds:g} s")

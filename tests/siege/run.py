@@ -20,8 +20,9 @@ from rich.status import Status
 from rich.table import Table
 
 from tests.chaos.interrupts import stop_like_ctrl_c
+from tests.chaos.logs import tracebacks
 from tests.siege.attacks import ATTACKS, unexpected
-from tests.siege.harness import Outcome, Plan, run
+from tests.siege.harness import LOG, Outcome, Plan, run
 
 _MEGABYTE = 1_000_000
 _P99_MS = 50.0
@@ -91,7 +92,10 @@ def main() -> int:
             Status("starting PostgreSQL and the server", console=messages) as status,
         ):
             outcome = uvloop.run(run(plan, Path(folder), status.update))
+            met = tracebacks([Path(folder) / LOG])
         console.print(shown(outcome))
+        for traceback in met:
+            messages.print(traceback, highlight=False, markup=False)
         for sentence in missed(outcome)[:20]:
             messages.print(sentence, style="red", highlight=False)
             failed = True

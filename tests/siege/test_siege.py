@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.logs import tracebacks
 from tests.siege.attacks import ATTACKS, unexpected
-from tests.siege.harness import Plan, run
+from tests.siege.harness import LOG, Plan, run
 
 
 @pytest.mark.timeout(240)
@@ -23,6 +24,7 @@ async def test_nothing_is_lost_and_each_attack_is_answered_what_it_may_be(tmp_pa
         shards=2_000,
     )
     outcome = await run(plan, tmp_path)
+    assert not tracebacks([tmp_path / LOG])
     assert not outcome.findings, [str(finding) for finding in outcome.findings[:5]]
     assert outcome.answers.keys() == ATTACKS.keys()
     assert all(outcome.answers.values())

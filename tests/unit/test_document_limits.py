@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import weakref
 from contextlib import nullcontext
@@ -300,6 +301,26 @@ async def test_a_short_document_does_not_wait_for_long_ones() -> None:
     assert not long.done()
     released.set()
     assert (await long).problems is not None
+
+
+async def test_after_a_long_document_the_thread_rests_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a processor's time, which is what it took from the event loop; the first waits for nothing."""
+    slept: list[float] = []
+    monkeypatch.setattr(graph.execution.documents, "sleep", slept.append)
+    monkeypatch.setattr(graph.execution.documents, "perf_counter", lambda: 100.0)
+    ticks = itertools.count()
+    monkeypatch.setattr(graph.execution.documents, "thread_time", lambda: next(ticks) * 0.25)
+    cache = schema_with_documents_of_its_own().documents
+    for padding in ("", " ", "  "):
+        await cache.read("{ a }" + " " * SHORT_CHARACTERS + padding)
+    assert slept == [0.25, 0.25]
+    document = cache.valid("{ __schema { types { name } } }")
+    assert document is not None
+    await cache.introspected(document, None, None)
+    assert slept == [0.25] * 3
+    for number in range(3):
+        await cache.read(f"{{ short{number} }}")
+    assert slept == [0.25] * 3
 
 
 def test_a_document_that_is_large_is_not_compiled() -> None:
