@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, cast
 
@@ -16,13 +16,11 @@ PERCENTS: Final = (*range(1, 99), *(99 + number / 10 for number in range(10)), 9
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Answers a second, and latencies in milliseconds, ordered. `octets` are those of answers, heads included; `late`
-    is what the process that sends was late with at most, in milliseconds."""
+    """Answers a second, and latencies in milliseconds, ordered. `octets` are those of answers, heads included."""
 
     rate: float
     latencies: Sequence[float] = field(repr=False)
     octets: int = 0
-    late: float = 0.0
 
     @property
     def count(self) -> int:
@@ -147,24 +145,21 @@ async def open_loop(
     rate: float,
     seconds: float = math.inf,
     until: asyncio.Task[None] | None = None,
-    charges_lateness: bool = True,
+    observe: Callable[[float, float, float], None] = lambda *_: None,
 ) -> Figures:
     """`rate` requests a second, sent when they are due whether or not earlier ones were answered.
 
-    For `seconds`, or until a task is done.
+    For `seconds`, or until a task is done. `observe` is given of each when it was due, when this process began with it,
+    and when it was answered.
 
     Latency counts from when a request was due: a server that stalls is charged for every request that had to wait.
-    What this process itself was late with, because it had no processor, is not charged unless it `charges_lateness`.
     """
     idle = [await connect(port) for _ in range(64)]
     latencies: list[float] = []
-    late = 0.0
     begin = perf_counter()
 
     async def one(number: int, due: float) -> None:
-        nonlocal late
         begun = perf_counter()
-        late = max(late, begun - due)
         while idle and not idle[-1].usable:
             idle.pop()
         connection = idle.pop() if idle else await connect(port)
@@ -174,7 +169,9 @@ async def open_loop(
             # The server closed it, for its silence, just as it was written to.
             connection = await connect(port)
             await connection.ask(request(number))
-        latencies.append(perf_counter() - (due if charges_lateness else begun))
+        answered = perf_counter()
+        latencies.append(answered - due)
+        observe(due, begun, answered)
         idle.append(connection)
 
     async with asyncio.TaskGroup() as group:
@@ -186,7 +183,7 @@ async def open_loop(
             group.create_task(one(number, due))
     for connection in idle:
         connection.close()
-    return replace(figures_of(latencies, perf_counter() - begin), late=1_000 * late)
+    return figures_of(latencies, perf_counter() - begin)
 
 
 def post(path: str, body: bytes) -> bytes:

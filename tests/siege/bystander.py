@@ -1,5 +1,5 @@
-"""A process of another client: looks a shard up, so often a second, and prints as JSON how long each answer took, and
-what it was late with at most."""
+"""A process of another client: looks a shard up, so often a second, and prints as JSON of each when it was due, when
+this process began with it, and when it was answered, in seconds on the monotonic clock."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from tests.siege.connections import request
 _QUERY = '{ shard(namespace: "bystander", shardId: "s-%03d") { ownerNodeId version } }'
 
 
-async def look(port: int, seconds: float, rate: float) -> tuple[Sequence[float], float]:
-    """Milliseconds from when each was due, which the one before does not change: they go out on several connections.
-    Those in which this process had no processor, to begin with one that was due, are no waiting for the server, and are
-    left out. The longest of these is the other figure. Raises RuntimeError for an answer other than 200."""
+async def look(port: int, seconds: float, rate: float) -> Sequence[tuple[float, float, float]]:
+    """None waits for the one before: they go out on several connections. Raises RuntimeError for an answer other than
+    200."""
     bodies = [request(orjson.dumps({"query": _QUERY % number})) for number in range(100)]
-    figures = await open_loop(
-        port, lambda number: bodies[number % 100], rate=rate, seconds=seconds, charges_lateness=False
+    found: list[tuple[float, float, float]] = []
+    await open_loop(
+        port,
+        lambda number: bodies[number % 100],
+        rate=rate,
+        seconds=seconds,
+        observe=lambda *times: found.append(times),
     )
-    return figures.latencies, figures.late
+    return found
 
 
 if __name__ == "__main__":
-    _, port, seconds, rate = sys.argv[1:]
+    port, seconds, rate = sys.argv[1:]
     sys.stdout.buffer.write(orjson.dumps(uvloop.run(look(int(port), float(seconds), float(rate)))))

@@ -35,6 +35,7 @@ from tests.chaos.verdict import Finding, judge
 from tests.chaos.watches import WATCHES
 from tests.chaos.writers import Writer, prepare
 from tests.siege.connections import Target, connected
+from tests.siege.standstills import Span, joined, overlap, processors
 
 _WRITERS: Final = 4
 _LARGEST: Final = 20
@@ -97,17 +98,38 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """How long each took, in milliseconds, from when it was due and its client had a processor: `late` is the longest
-    that it had none then."""
+    """`taken`: how long each waited for the server, in milliseconds. `late`: the longest that their client itself was
+    late. `stood_still`: how long a processor did at a time, null where that is not known. Neither is in `taken`."""
 
     taken: Sequence[float]
     late: float
+    stood_still: Sequence[float] | None
+
+    @classmethod
+    def of(cls, times: Sequence[tuple[float, float, float]], spans: Sequence[Span] | None) -> Lookups:
+        """When each was due, begun and answered, and when a processor stood still, in seconds."""
+        taken = [answered - begun - overlap((begun, answered), spans or ()) for _, begun, answered in times]
+        return cls(
+            [1_000 * each for each in taken],
+            1_000 * max(begun - due for due, begun, _ in times),
+            None if spans is None else [1_000 * (end - begin) for begin, end in spans],
+        )
 
     def at(self, percent: float) -> float:
         return float(np.percentile(self.taken, percent))
 
     def __str__(self) -> str:
-        return f"p50 {self.at(50):.1f}, p99 {self.at(99):.1f}, worst {self.at(100):.1f} (late itself: {self.late:.1f})"
+        return f"p50 {self.at(50):.1f}, p99 {self.at(99):.1f}, worst {self.at(100):.1f}"
+
+    @property
+    def not_counted(self) -> str:
+        """In words."""
+        stood_still = self.stood_still
+        return f"client late by up to {self.late:.0f} ms; " + (
+            "when processors stood still is not known"
+            if stood_still is None
+            else f"processors stood still {len(stood_still):,} times, for up to {max(stood_still, default=0):.0f} ms"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +282,17 @@ class _Siege:
             await writer.aclose()
 
     async def _bystander(self, seconds: float) -> Lookups:
-        return Lookups(*await _program("bystander", self._server, seconds, _LOOKUPS_A_SECOND))
+        times, *stood_still = await asyncio.gather(
+            _program("bystander", self._server.port, seconds, _LOOKUPS_A_SECOND),
+            *(_program("standstills", processor, seconds) for processor in processors()),
+        )
+        known = None not in stood_still
+        return Lookups.of(times, joined([(a, b) for each in stood_still for a, b in each]) if known else None)
 
     async def _attackers(self) -> dict[str, dict[str, int]]:
         self._watch(f"{len(self._plan.names)} attacks for {self._plan.seconds:g} s")
         answers: dict[str, dict[str, int]] = await _program(
-            "attackers", self._server, self._plan.seconds, *self._plan.names
+            "attackers", "127.0.0.1", self._server.port, self._plan.seconds, *self._plan.names
         )
         return answers
 
@@ -313,14 +340,12 @@ class _Siege:
         return judge(records, self._ledger, [history])
 
 
-async def _program(name: str, server: Server, *arguments: object) -> Any:
+async def _program(name: str, *arguments: object) -> Any:
     """What a program beside this one prints, as JSON. Raises RuntimeError if it fails."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         f"tests.siege.{name}",
-        "127.0.0.1",
-        str(server.port),
         *map(str, arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

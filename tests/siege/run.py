@@ -53,6 +53,7 @@ def shown(outcome: Outcome) -> Table:
     table.add_row("subscriptions ended", ", ".join(f"{how} {count}" for how, count in outcome.left.items()) or "none")
     table.add_row("lookups of others before, ms", str(outcome.quiet_lookups))
     table.add_row("lookups of others meanwhile, ms", str(outcome.lookups))
+    table.add_row("which is without", outcome.lookups.not_counted)
     memory = (outcome.memory_before, outcome.memory_peak, outcome.memory_after)
     table.add_row(
         "memory before, at most, after, but for caches", ", ".join(f"{each / _MEGABYTE:,.0f} MB" for each in memory)
