@@ -99,6 +99,9 @@ class _Composite(NamedTuple):
     latest: str | None = None
 
 
+_MADE_AT_ONCE: Final = 15
+"""Members of a dict display that Python 3.11 makes with room for all. With more it adds them one by one."""
+
 _SelectionKey: TypeAlias = tuple[object, ...]
 
 
@@ -352,17 +355,19 @@ class SelectionCompiler:
 
     def _mapping(self, checks: str, members: Mapping[str, _Expression], parameters: str) -> _Composite:
         """The function that makes a dict of these."""
-        items: list[str] = []
+        items: list[tuple[str, str]] = []
         awaited: list[str] = []
         for name, member in members.items():
             if member.is_async:
                 function, _ = self._function(parameters, member)
-                items.append(f"{name!r}: awaited[{len(awaited)}]")
+                items.append((name, f"awaited[{len(awaited)}]"))
                 awaited.append(f"{function}({parameters})")
             else:
-                items.append(f"{name!r}: {member.code}")
+                items.append((name, member.code))
         gather = f"awaited = await gathered({', '.join(awaited)}); " if awaited else ""
-        body = f"{checks}{gather}return {{{', '.join(items)}}}"
+        made = ", ".join(f"{name!r}: {code}" for name, code in items[:_MADE_AT_ONCE])
+        more = "".join(f"made[{name!r}] = {code}; " for name, code in items[_MADE_AT_ONCE:])
+        body = f"{checks}{gather}" + (f"made = {{{made}}}; {more}return made" if more else f"return {{{made}}}")
         return _Composite(self.functions.define(parameters, body, is_async=bool(awaited)), bool(awaited))
 
     def _member(self, parent: GraphQLObjectType, details: list[FieldDetails], value: str) -> _Expression:
