@@ -32,6 +32,7 @@ from graph.auth.principal import ANONYMOUS, Principal, Unauthenticated
 from graph.auth.tokens import Authentication
 from graph.execution.budgets import DEFAULT_COSTS, Charge, CostControl, CostExceeded, CostLimits, requests_cost
 from graph.execution.context import Context
+from graph.execution.documents import Document
 from graph.execution.encoding import encode_in_slices, encode_json
 from graph.execution.errors import Code, encodable, retry_after
 from graph.execution.metrics import Metrics
@@ -218,8 +219,8 @@ class MeshGraphQL(GraphQL[Context, None]):
         accept = read_accept(request)
         resume_after = request.headers.get(LAST_EVENT_ID)
         context = Context(self.services, principal, request.state.request_id, resume_after, is_encoded=True)
-        definition, charge = await self._admit(operation, principal, request.scope)
-        logged.operation = definition
+        document, charge = await self._admit(operation, principal, request.scope)
+        definition = logged.operation = get_operation_ast(document.node, operation.operation_name)
         self.bodies.check(size, definition)
         streams = accept.names(EVENT_STREAM) and request.method != "HEAD"
         if definition is not None and definition.operation is Kind.SUBSCRIPTION and streams:
@@ -237,6 +238,7 @@ class MeshGraphQL(GraphQL[Context, None]):
         work = self._execute(operation, context, _ALLOWED[request.method])
         is_finished = definition is not None and definition.operation is Kind.MUTATION
         result = await self._in_turn(workload, principal, request, work, charge, is_finished=is_finished)
+        del document  # held until here: however many others are read while this waits, it is not read again
         headers = {} if charge is None else charge.attach(result, requested=requests_cost(operation.extensions))
         if accept.prefers_event_stream:
             return one_result(await encode_in_slices(process_result(result)), headers)
@@ -269,13 +271,13 @@ class MeshGraphQL(GraphQL[Context, None]):
 
     async def _admit(
         self, operation: GraphQLRequestData, principal: Principal, scope: Scope
-    ) -> tuple[OperationDefinitionNode | None, Charge | None]:
-        """The operation of its document, and what it was charged for. Raises CostExceeded, Overloaded."""
+    ) -> tuple[Document, Charge | None]:
+        """Its document, and what it was charged for. Raises CostExceeded, Overloaded."""
         name, client = operation.operation_name, client_of(principal, scope)
         document, charge = await self.costs.admit(operation.query or "", name, operation.variables, principal, client)
         if charge is not None and (record := current_record()) is not None:
             record.cost = charge.requested
-        return get_operation_ast(document.node, name), charge
+        return document, charge
 
     async def response(self, result: ExecutionResult, media_type: str) -> Response:
         """The answer of an operation that was executed, or refused."""

@@ -4,6 +4,7 @@ nothing where they are refused."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -25,8 +26,9 @@ from graph.auth.principal import Scope
 from graph.execution.budgets import CostLimits
 from graph.execution.selections import AT_ONCE, gathered
 from graph.execution.services import Feed
-from graph.http.admission import AdmissionQueue
+from graph.http.admission import AdmissionControl, AdmissionQueue
 from graph.http.app import create_app
+from graph.schema.build import MeshSchema
 from persistence.errors import Overloaded
 from persistence.model.outcomes import NotFound
 from persistence.service.rebalancer import Rebalancer
@@ -131,6 +133,33 @@ async def test_an_unread_document_is_refused_without_a_charge(mesh: Mesh, feed: 
             for _ in range(20):
                 refused = await api.post("{ head { revision } shards { cursor } }")
                 assert refused.json()["errors"][0]["extensions"]["code"] == "OVERLOADED"
+
+
+async def test_a_document_that_is_displaced_while_its_operation_waits_is_not_read_again(mesh: Mesh, feed: Feed) -> None:
+    read: list[str] = []
+    schemas: list[MeshSchema] = []
+
+    def parse(text: str, *arguments: Any, **named: Any) -> DocumentNode:
+        read.append(text)
+        return parsed(text, *arguments, **named)
+
+    def build(*arguments: Any) -> MeshSchema:
+        schemas.append(schema_of_a_server(*arguments))
+        return schemas[0]
+
+    async def run(*arguments: Any, **named: Any) -> Any:
+        schemas[0].documents._new.documents.clear()  # noqa: SLF001 - as if others had come meanwhile
+        gc.collect()
+        return await admitted(*arguments, **named)
+
+    admitted = AdmissionControl.run
+    with mock.patch.object(graph.http.app, "build_schema", build):
+        app = create_app(services_of(mesh.store, mesh.writer, feed))
+    with mock.patch.object(graph.execution.limits, "parse", parse), mock.patch.object(AdmissionControl, "run", run):
+        async with api_of(app) as api:
+            for text in ("{ namespaces(first: 1) { nodes { name } } }", "{ nothing }"):
+                await api.post(text)
+    assert read == ["{ namespaces(first: 1) { nodes { name } } }", "{ nothing }"]
 
 
 async def test_documents_of_admins_are_read_beside_the_loop_where_others_may_send_none(mesh: Mesh, feed: Feed) -> None:
