@@ -192,9 +192,11 @@ async def moves(
     request = read_page(info, cursors.MOVES, first, after, last, before)
     chosen = parent.moves if filter is None else list(_filtered(filter.matches, parent.moves))
     start = 0 if request.after is None else _beside(chosen, request.after)[1]
-    end = None if request.before is None else _beside(chosen, request.before)[0]
-    inside = chosen[start:end]
-    rows = inside[: -request.limit - 2 : -1] if request.backward else inside[: request.limit + 1]
+    end = len(chosen) if request.before is None else _beside(chosen, request.before)[0]
+    if request.backward:
+        rows = chosen[max(start, end - request.limit - 1) : end][::-1]
+    else:
+        rows = chosen[start : min(end, start + request.limit + 1)]
     page = page_of(rows, request, total=len(chosen))
     if isinstance(parent, Proposal) and selects(info, "madeBy"):
         page = replace(page, items=await with_makers(info.context.services, parent, page.items))

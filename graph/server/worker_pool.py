@@ -9,7 +9,6 @@ and with a loop of its own in that thread far longer. A process shares nothing b
 from __future__ import annotations
 
 import asyncio
-import copyreg
 import multiprocessing
 import os
 import pickle
@@ -18,12 +17,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import fields
 from multiprocessing.connection import Connection, wait
-from operator import attrgetter
 from threading import Thread, Timer
 from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
+from graph.server.packed_moves import pack_moves
 from graph.server.plugins import discover
 from persistence.commands.command import ChangeRequest, Command
 from persistence.commands.plans import ApplyPlan, ApprovePlan, RollbackTarget
@@ -31,7 +29,7 @@ from persistence.errors import CommitUnknown, Overloaded, StoreError, StoreUnava
 from persistence.model.outcomes import NotFound, Outcome
 from persistence.model.records import ShardKey
 from persistence.planning.explanation import Explanation
-from persistence.planning.proposal import Move, Proposal
+from persistence.planning.proposal import Proposal
 from persistence.planning.scope import Narrowing
 from persistence.planning.what_if import DrainPreflight, WhatIf
 from persistence.ports.store import BulkStore, Store
@@ -57,10 +55,7 @@ WAITING_PER_PROCESS: Final = 8
 
 _NICE: Final = 5
 
-# Thousands of these are returned. Pickled member by member, as dataclasses are, they take more than twice as long.
-_members_of: Final = attrgetter(*(member.name for member in fields(Move)))
-
-copyreg.pickle(Move, lambda move: (Move, _members_of(move)))
+pack_moves()
 
 
 class Jobs(Protocol):

@@ -7,7 +7,7 @@ plan, byte for byte, and a plan that was edited in a file no longer has its id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final
@@ -169,7 +169,8 @@ class Rollback:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Moves in the order they are made in: the most urgent first, as far as bounds and groups let.
+    """Moves in the order they are made in: the most urgent first, as far as bounds and groups let. They are a tuple, or
+    equal to one.
 
     `base_revision` is the newest revision of the planned namespaces. `remaining_moves` were left for a later plan
     because of a limit. `nodes` are by id. `scope` is what it was narrowed to, `threshold` the percentage that loads may
@@ -181,7 +182,7 @@ class Proposal:
     base_revision: int
     inputs_digest: str
     namespaces: tuple[PlannedNamespace, ...]
-    moves: tuple[Move, ...]
+    moves: Sequence[Move]
     remaining_moves: int
     loads: tuple[NodeLoad, ...]
     violations: tuple[Violation, ...]
@@ -201,7 +202,7 @@ class Proposal:
         """Canonical JSON: members sorted by name, no spaces."""
         # Sorting reaches members of mappings only, so dataclasses are made mappings.
         options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-        content = {"format": _FORMATS[self.kind], **_members(self)}
+        content = {"format": _FORMATS[self.kind], **_members(self), "moves": tuple(self.moves)}
         # Beside the nodes: programs of before read those, and no member that they do not know.
         if digests := {node.node_id: node.placement_digest for node in self.nodes if node.placement_digest is not None}:
             content["node_digests"] = digests

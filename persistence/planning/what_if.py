@@ -138,7 +138,7 @@ class DrainPreflight:
 
     node_ids: tuple[str, ...]
     shard_count: int
-    moves: tuple[Move, ...]
+    moves: Sequence[Move]
     remaining_moves: int
     blockers: tuple[Violation, ...]
     leader_count: int = 0
@@ -159,7 +159,7 @@ def preflight(snapshot: PlacementSnapshot, node_ids: Sequence[str], strategies: 
     affected = {name for name, count in (owned + led).items() if count}
     drained = [SupposedNode(node_id, status=NodeStatus.DRAINING) for node_id in scope.vacate]
     supposed = suppose(snapshot, WhatIf(drained), strategies)
-    moves: tuple[Move, ...] = ()
+    moves: Sequence[Move] = ()
     remaining = 0
     try:
         proposal = propose(supposed, strategies, max_moves=MAX_MOVES, scope=scope)
