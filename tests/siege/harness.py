@@ -111,7 +111,7 @@ class Lookups:
         taken = [answered - begun - overlap((begun, answered), spans or ()) for _, begun, answered in times]
         return cls(
             [1_000 * each for each in taken],
-            1_000 * max(begun - due for due, begun, _ in times),
+            1_000 * max((begun - due for due, begun, _ in times), default=0.0),
             None if spans is None else [1_000 * (end - begin) for begin, end in spans],
         )
 
