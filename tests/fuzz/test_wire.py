@@ -139,7 +139,7 @@ async def test_nothing_grows_with_what_is_sent_again() -> None:
     blocks = []
     async with AsyncExitStack() as stack:
         attacked = await Attacked.open(stack)
-        for _ in range(4):
+        for _ in range(6):
             for random in seeded(count, seed=3):
                 for parts in (requests.http(random), requests.socket(random)):
                     if not may_write(parts):
@@ -147,5 +147,5 @@ async def test_nothing_grows_with_what_is_sent_again() -> None:
             gc.collect()
             blocks.append(sys.getallocatedblocks())
     # Twice as many inputs in each round: a block for each would be twice the count in every one. What else there is in
-    # this process allocates now and then.
+    # this process allocates now and then: up to 250 blocks more in a round, and as many fewer in another.
     assert min(after - before for before, after in pairwise(blocks[1:])) < count // 2, blocks
