@@ -25,7 +25,7 @@ from graph.server.descriptors import backlog
 from graph.server.short_calls import accept
 
 _ACCEPTING_SECONDS: Final = 0.002
-"""Of one turn of the event loop: some hundred connections."""
+"""Of one turn of the event loop: some four hundred connections."""
 
 _PAUSE_SECONDS: Final = 0.05
 
