@@ -159,6 +159,7 @@ class Unavailable(StrEnum):
     """Why the database cannot be used. Part of the public contract, as `extensions.reason`."""
 
     UNREACHABLE = "UNREACHABLE"  # no answer, a refused or broken connection, starting up
+    ACCESS_DENIED = "ACCESS_DENIED"  # role, password, privileges, or a database that takes no connections
     TOO_MANY_CONNECTIONS = "TOO_MANY_CONNECTIONS"  # it takes no more of them
     DISK_FULL = "DISK_FULL"
     READ_ONLY = "READ_ONLY"  # a standby, or a primary that was set to take no writes

@@ -137,6 +137,9 @@ _NOTHING_WRITTEN: Final = "nothing was written. Try again shortly."
 
 _WHY_UNAVAILABLE: Final = {
     Unavailable.UNREACHABLE: f"The store cannot be reached just now; {_NOTHING_WRITTEN}",
+    Unavailable.ACCESS_DENIED: (
+        "The database denies this server access; nothing was written. The log says to which role, and why."
+    ),
     Unavailable.TOO_MANY_CONNECTIONS: f"The database takes no more connections; {_NOTHING_WRITTEN}",
     Unavailable.DISK_FULL: "The database's disk is full; nothing was written. It has to be given room.",
     Unavailable.READ_ONLY: f"The database takes no writes just now; {_NOTHING_WRITTEN}",

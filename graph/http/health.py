@@ -95,6 +95,7 @@ _UNREADABLE: Final = "the store cannot be read"
 
 _REASONS: Final[Mapping[str, str]] = {
     Unavailable.UNREACHABLE: _UNREADABLE,
+    Unavailable.ACCESS_DENIED: "the database denies access",
     Unavailable.TOO_MANY_CONNECTIONS: "the database takes no more connections",
     Unavailable.DISK_FULL: "the database's disk is full",
     Unavailable.READ_ONLY: "the database takes no writes",

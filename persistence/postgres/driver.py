@@ -23,7 +23,7 @@ import asyncpg
 from asyncpg import connect_utils
 
 from persistence.errors import Fenced, FieldError, InvalidArgument, StoreError, StoreUnavailable, Unavailable
-from persistence.postgres.driver_errors import first_line, translation, unreachable
+from persistence.postgres.driver_errors import denied, first_line, translation, unreachable
 from persistence.secret_files import SecretExposed, require_hidden
 
 SERVER_SETTINGS: Final = {
@@ -244,6 +244,8 @@ async def _connect_to(
         raise StoreUnavailable(f"the database gave no answer in {target.host_seconds:g} s") from error
     except OSError as error:
         raise unreachable(error) from error
+    except asyncpg.ObjectNotInPrerequisiteStateError as error:  # ALLOW_CONNECTIONS is false
+        raise denied(error) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise translation(error) from error
     finally:
@@ -387,6 +389,7 @@ _GRAVITY: Final = (
     Unavailable.TRANSACTION_POOLER,
     Unavailable.SESSION_SETTINGS,
     Unavailable.AWAITING_STANDBY,
+    Unavailable.ACCESS_DENIED,
     Unavailable.TOO_MANY_CONNECTIONS,
     Unavailable.UNREACHABLE,
     Unavailable.DISK_FULL,

@@ -34,12 +34,17 @@ _TRANSIENT: Final = frozenset(
 
 _CANCELLED: Final = "57014"  # query_canceled: statement_timeout passed, or it was cancelled
 
-_UNDEFINED: Final = frozenset({"42P01", "42703"})  # undefined_table, undefined_column
+_UNDEFINED: Final = frozenset({"42P01", "42703", "42883"})  # undefined_table, undefined_column, undefined_function
 
 READ_ONLY: Final = "25006"  # read_only_sql_transaction
 
+_DENIED: Final = "the database denies access"
+
 _REASONS: Final = {
     READ_ONLY: (Unavailable.READ_ONLY, "the database takes no writes just now"),
+    "28000": (Unavailable.ACCESS_DENIED, _DENIED),  # invalid_authorization_specification: no such role, NOLOGIN, pg_hba
+    "28P01": (Unavailable.ACCESS_DENIED, _DENIED),  # invalid_password
+    "42501": (Unavailable.ACCESS_DENIED, _DENIED),  # insufficient_privilege
     "53100": (Unavailable.DISK_FULL, "the database's disk is full"),
     "53300": (Unavailable.TOO_MANY_CONNECTIONS, "the database takes no more connections"),
     # invalid_sql_statement_name, duplicate_prepared_statement: of another backend than the one it was prepared in.
@@ -98,6 +103,10 @@ def store_error(error: BaseException) -> StoreError:
 
 def unreachable(error: BaseException) -> StoreUnavailable:
     return StoreUnavailable(f"the database cannot be reached: {first_line(error)}")
+
+
+def denied(error: BaseException) -> StoreUnavailable:
+    return StoreUnavailable(f"{_DENIED}: {first_line(error)}", Unavailable.ACCESS_DENIED)
 
 
 def unanswered(error: BaseException) -> CommitUnknown:

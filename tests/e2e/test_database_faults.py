@@ -111,6 +111,18 @@ def out_of_connections(postgres: OwnPostgres) -> Iterator[None]:
 
 
 @contextmanager
+def closed(postgres: OwnPostgres) -> Iterator[None]:
+    """Sessions that were open end, and none is let in any more."""
+    with asyncio.Runner() as runner:
+        keeper = runner.run(_keeper(postgres))
+        try:
+            yield
+        finally:
+            runner.run(keeper.execute("ALTER ROLE CURRENT_USER LOGIN"))
+            keeper.terminate()
+
+
+@contextmanager
 def full(postgres: OwnPostgres) -> Iterator[None]:
     filling = postgres.folder / "filling"
     with filling.open("wb", buffering=0) as file, suppress(OSError):
@@ -127,6 +139,7 @@ FAULTS: Final[Mapping[str, Callable[[OwnPostgres], AbstractContextManager[None]]
     "gone (`kill -9`)": gone,
     "read-only": read_only,
     "out of connections": out_of_connections,
+    "closed to the server's role": closed,
     "on a full disk": full,
 }
 
@@ -239,6 +252,14 @@ async def _set(postgres: OwnPostgres, setting: str) -> None:
         await connection.execute("SELECT pg_reload_conf()")
     finally:
         await connection.close()
+
+
+async def _keeper(postgres: OwnPostgres) -> asyncpg.Connection:
+    """A session of a superuser that outlives its role's right to log in."""
+    keeper = await asyncpg.connect(postgres.url)
+    await keeper.execute("ALTER ROLE CURRENT_USER NOLOGIN")
+    await keeper.execute(END_OTHERS, [keeper.get_server_pid()])
+    return keeper
 
 
 async def _take_all(postgres: OwnPostgres) -> list[asyncpg.Connection]:

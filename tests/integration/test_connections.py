@@ -191,6 +191,33 @@ async def test_a_server_that_takes_no_more_connections_says_so(tmp_path: Path) -
         await asyncio.to_thread(crowded.stop)
 
 
+@pytest.mark.parametrize(
+    ("closed", "open_again"),
+    [
+        ("ALTER ROLE some_server NOLOGIN", "ALTER ROLE some_server LOGIN"),
+        ("ALTER DATABASE theirs ALLOW_CONNECTIONS false", "ALTER DATABASE theirs ALLOW_CONNECTIONS true"),
+        ("REVOKE CONNECT ON DATABASE theirs FROM PUBLIC", "GRANT CONNECT ON DATABASE theirs TO PUBLIC"),
+    ],
+    ids=["the role", "the database", "the privilege"],
+)
+async def test_a_database_that_denies_access_says_so_until_it_is_open(
+    server: OwnPostgres, closed: str, open_again: str
+) -> None:
+    await server.sql("CREATE ROLE some_server LOGIN")
+    await server.sql("CREATE DATABASE theirs")
+    url = f"postgresql://some_server@/theirs?host={quote(folder_of(server.url))}&port=5432"
+    try:
+        await server.sql(closed)
+        with pytest.raises(StoreUnavailable) as denied:
+            await connect(url)
+        assert denied.value.reason is Unavailable.ACCESS_DENIED
+        await server.sql(open_again)
+        await (await connect(url)).close()
+    finally:
+        await server.sql("DROP DATABASE theirs WITH (FORCE)")
+        await server.sql("DROP ROLE some_server")
+
+
 # Timelines
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from migrations import upgrade
-from persistence.errors import InvalidArgument, StoreError
+from persistence.errors import InvalidArgument, StoreError, StoreUnavailable, Unavailable
 from persistence.postgres.driver import connect
 from persistence.postgres.store import open_store
 from tests.support.command_line import omnirelay
@@ -69,8 +69,9 @@ async def who(url: str) -> str:
 
 async def test_the_role_is_asked_for_its_password(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSFILE", str(guarded.folder / "none"))
-    with pytest.raises(StoreError, match="password authentication failed"):
+    with pytest.raises(StoreUnavailable, match="password authentication failed") as denied:
         await who(guarded.url)
+    assert denied.value.reason is Unavailable.ACCESS_DENIED
 
 
 async def test_it_is_read_from_the_file_of_the_url(guarded: Guarded) -> None:
