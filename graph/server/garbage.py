@@ -88,8 +88,16 @@ class LongLived:
         elif self._looks_at_all:
             gc.freeze()
             self.begin()
-        elif len(gc.get_objects(_OLDEST)) >= MANY:
+        elif _tracked_in(_OLDEST) >= MANY:
             gc.freeze()
+
+
+def _tracked_in(generation: int) -> int:
+    """How many objects are in it. No other thread runs between the list's making and its end: it has references to
+    objects that are being made, and `tuple(generator)` in another thread fails with SystemError where its tuple has a
+    second one (https://bugs.python.org/issue15108). Between two calls of Python code threads take turns; `sum` makes
+    both."""
+    return sum(map(len, map(gc.get_objects, (generation,))))
 
 
 _long_lived: Final = LongLived()

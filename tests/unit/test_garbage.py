@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
@@ -139,3 +143,31 @@ def test_everything_is_looked_at_again_once_memory_has_grown(collector: mock.Moc
     assert full_collection(long_lived, collector, 10) == ["unfreeze", "freeze"]
     now = 7_200.0
     assert full_collection(long_lived, collector, 10) == []
+
+
+def test_what_other_threads_are_making_is_counted_and_not_held() -> None:
+    """A tuple of a generator that has a second reference when it is finished is a SystemError."""
+    long_lived = LongLived()
+    done = threading.Event()
+
+    def make() -> None:
+        try:
+            for _ in range(1_000):
+                assert len(tuple(number for number in range(1_000))) == 1_000
+        finally:
+            done.set()
+
+    before = sys.getswitchinterval()
+    gc.disable()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            making = threads.submit(make)
+            while not done.is_set():
+                gc.collect()
+                long_lived("stop", {"generation": 2})
+            making.result()
+    finally:
+        sys.setswitchinterval(before)
+        gc.enable()
+        gc.unfreeze()
