@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, TypeAlias
@@ -52,6 +53,11 @@ _TELLING: Final = ("bearer", "basic", "eyj", "://", "authorization", "passw", "t
 """One of these is in whatever a pattern finds; to look for them takes a tenth of the time."""
 
 
+ABANDONED: Final = r"coroutine '.*\b(_async_resolver|complete_awaitable_value|get_results)' was never awaited"
+"""A warning about coroutines of graphql-core and Strawberry: a selection's fields are begun one after the other, and are
+left unawaited where the client leaves in that turn, or one of them is refused at once."""
+
+
 def log_to_stderr(level: str, form: Format) -> None:
     """Lines of that severity (debug, info, warning, error) or more, of this whole process. Once a process."""
     # A library that finds a level enabled makes each of its lines, also where it is not written then.
@@ -62,6 +68,7 @@ def log_to_stderr(level: str, form: Format) -> None:
     # What is tried again is logged where that is decided, with its reason.
     logging.getLogger("stamina").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
+    warnings.filterwarnings("ignore", ABANDONED, RuntimeWarning)
 
 
 def line_handler(form: Format, stream: TextIO | None = None) -> logging.Handler:

@@ -228,7 +228,7 @@ class AdmissionControl:
         """
         queue = self._queues[workload]
         if workload.is_lookup and queue.is_free:
-            begun = _Begun(work)
+            begun = Begun(work)
             if begun.has_ended:
                 return begun.result
             work = begun.rest()
@@ -247,7 +247,7 @@ class AdmissionControl:
             work.close()
 
 
-class _Begun(Generic[T]):
+class Begun(Generic[T]):
     """A coroutine that was run until it first waits for something. `result` is what it returned, if it `has_ended`;
     else the `rest` of it is to be awaited, in the same task."""
 

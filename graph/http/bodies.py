@@ -19,6 +19,7 @@ from typing import Any, Final
 import orjson
 from graphql import OperationDefinitionNode, OperationType
 from starlette.requests import Request
+from starlette.types import Message, Receive
 
 from graph.auth.principal import Principal, Scope
 from graph.execution.errors import Code
@@ -115,6 +116,27 @@ class Bodies:
             if len(body) > self.most:
                 raise self.too_large() from None  # it is no mutation, whatever else it is not
             raise
+
+    async def receive(self, receive: Receive, principal: Principal) -> tuple[list[Message], bytes | None]:
+        """What was received, and the body; null for a body that is too large, or not received to its end."""
+        most = self.most_of(principal)
+        message = await receive()
+        received = [message]
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            return received, body if len(body) <= most else None
+        size = len(message.get("body", b""))
+        while message["type"] == "http.request" and message.get("more_body"):
+            if size > most:
+                return received, None
+            message = await receive()
+            received.append(message)
+            before, size = size, size + len(message.get("body", b""))
+            if before <= self.most < size and has_no_mutation(b"".join(each.get("body", b"") for each in received)):
+                return received, None
+        if message["type"] != "http.request" or size > most:
+            return received, None
+        return received, b"".join(each.get("body", b"") for each in received)
 
     async def read_json(self, text: str | bytes, what: str) -> Any:
         """As `requests.read_json`, but that other tasks run every millisecond. Raises BadRequest."""
@@ -220,6 +242,18 @@ class _Reader:
         if self._text[at] != ("}" if isinstance(container, dict) else "]"):
             raise ValueError
         return container, _space(self._text, at + 1)
+
+
+def replaying(received: list[Message], receive: Receive) -> Receive:
+    """Receives again what was received, then what follows."""
+    messages = iter(received)
+
+    async def replay() -> Message:
+        for message in messages:
+            return message
+        return await receive()
+
+    return replay
 
 
 def has_no_mutation(beginning: bytes | bytearray) -> bool:

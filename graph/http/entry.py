@@ -6,6 +6,7 @@ plan) is handed on, with what was read of it, to the application behind, which d
 here for the form of its request. What is answered here is answered in the same bytes there.
 """
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from random import getrandbits
@@ -15,7 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
@@ -26,13 +27,13 @@ from graph.execution.budgets import Charge, CostControl
 from graph.execution.context import Context
 from graph.execution.encoding import encode_in_slices, encode_json
 from graph.execution.metrics import Metrics
-from graph.execution.operation_plan import Run
+from graph.execution.operation_plan import Plan, Run
 from graph.execution.outcomes import OperationRecord, begin_record, current_record
 from graph.execution.services import Services
 from graph.execution.workload import Workload
-from graph.http.admission import AdmissionControl, client_of
-from graph.http.answers import Answers
-from graph.http.bodies import LARGE_BYTES, READ, Bodies, has_no_mutation
+from graph.http.admission import AdmissionControl, Begun, client_of
+from graph.http.answers import LONGEST_REQUEST, Answers
+from graph.http.bodies import LARGE_BYTES, READ, Bodies, replaying
 from graph.http.request_log import RequestLog, trace_id_in
 from graph.http.requests import REQUEST_ID, Accept, BadRequest, fit_request_id, read_json, require_json
 from graph.http.trusted_documents import TrustedDocuments
@@ -93,6 +94,19 @@ class _Head(NamedTuple):
     lines: bytes
 
 
+class _Asked(NamedTuple):
+    """What a request asks for, that has a plan."""
+
+    plan: Plan
+    query: str
+    variables: dict[str, Any] | None
+    name: str | None
+
+    @property
+    def workload(self) -> Workload:
+        return self.plan.classification.of(self.variables or {})
+
+
 class _Operation(NamedTuple):
     """An operation that is answered here. `body` is that of its request; empty of a mutation, whose answer is not kept,
     and whose body may be megabytes."""
@@ -119,6 +133,7 @@ class Entry:
         self._pages = Answers[Awaitable[bool]](KEPT_PAGE_BYTES)
         """Of history."""
         self._requests = endpoint.requests
+        self._finishing = set[asyncio.Future[bytes | None]]()
         endpoint.metrics.answer_bytes.set_function(lambda: self._answers.size + self._pages.size)
 
         def media_type_of(host: bytes, content_type: bytes, accept: bytes) -> str | None:
@@ -143,7 +158,7 @@ class Entry:
         if media_type is None or principal is None or b"content-encoding" in headers:
             await self.behind(scope, receive, send)
             return
-        received, body = await self._read(receive, self._endpoint.bodies.most_of(principal))
+        received, body = await self._endpoint.bodies.receive(receive, principal)
         given_id = headers.get(_REQUEST_ID)
         request_id = (given_id and fit_request_id(given_id.decode("latin-1"))) or f"{getrandbits(128):032x}"
         began = perf_counter()
@@ -161,7 +176,7 @@ class Entry:
             given = await self._read_large(body, scope) if is_large else _read_small(body)
         operation = None if body is None or given is None else self._operation(given, body, context)
         if operation is None:
-            await self.behind(scope, _replaying(received, receive), send)
+            await self.behind(scope, replaying(received, receive), send)
         else:
             scope.pop(READ, None)
             del received, body  # megabytes, while the operation waits for its turn
@@ -175,18 +190,51 @@ class Entry:
         return _Head(headers.get(b"authorization"), b"\r\ncontent-type: %b\r\nx-request-id: " % media_type.encode())
 
     def answer_again(self, head: _Head, body: bytes) -> bytes | None:
-        """Headers and body of the answer with status 200, if it is kept and stands. What is logged needs its scope."""
+        """Headers and body of the answer with status 200, if it is kept and stands, or is made at once. What is logged
+        needs its scope."""
         if self._requests.has_each:
             return None
         principal = self._principal(head.authorization)
         if principal is None:
             return None
         began = perf_counter()
-        kept = self._answers.get(body, principal.scopes)
-        if kept is None:
+        request_id = f"{getrandbits(128):032x}"
+        answer = self._answers.get(body, principal.scopes)
+        if answer is not None:
+            self._endpoint.metrics.answered_again(perf_counter() - began)
+        else:
+            answer = self._looked_up(body, Context(self._endpoint.services, principal, request_id))
+            if answer is None:
+                return None
+        return b"content-length: %d%b%b\r\n\r\n%b" % (len(answer), head.lines, request_id.encode(), answer)
+
+    def _looked_up(self, body: bytes, context: Context) -> bytes | None:
+        """The answer to a lookup that memory has, and that need not wait for its turn; null for any other request."""
+        if (
+            len(body) > LONGEST_REQUEST
+            or self._endpoint.services.lookups_at() is None
+            or not self._endpoint.admission.queue(Workload.LOOKUP).is_free
+        ):
             return None
-        self._endpoint.metrics.answered_again(perf_counter() - began)
-        return b"content-length: %d%b%032x\r\n\r\n%b" % (len(kept), head.lines, getrandbits(128), kept)
+        given = _read_small(body)
+        asked = None if given is None else self._asked(given, body, context.principal)
+        if asked is None or asked.workload is not Workload.LOOKUP or not asked.plan.cost.is_free:
+            return None
+        operation = _begun(asked, body, context)
+        if operation is None:
+            return None
+        making = Begun(self._made(operation, is_lookup=True))
+        if not making.has_ended:
+            # Memory has it, and it waits all the same: nothing is known that does. It is finished, for it may hold
+            # something, and asked for again.
+            finishing = asyncio.ensure_future(making.rest())
+            self._finishing.add(finishing)
+            finishing.add_done_callback(self._finishing.discard)
+            return None
+        if making.result is None:
+            # What it failed with leads back to it.
+            operation.run.recorded.outcomes.clear()
+        return making.result
 
     def _socket(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[object] | None:
         """What serves a socket; null for one that is not regular. It is open for hours, and each layer around what
@@ -218,27 +266,6 @@ class Entry:
         except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 
-    async def _read(self, receive: Receive, most: int) -> tuple[list[Message], bytes | None]:
-        """What was received, and the body; null for a body that is too large, or not received to its end."""
-        message = await receive()
-        received = [message]
-        if message["type"] == "http.request" and not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            return received, body if len(body) <= most else None
-        size = len(message.get("body", b""))
-        least = self._endpoint.bodies.most
-        while message["type"] == "http.request" and message.get("more_body"):
-            if size > most:
-                return received, None
-            message = await receive()
-            received.append(message)
-            before, size = size, size + len(message.get("body", b""))
-            if before <= least < size and has_no_mutation(b"".join(each.get("body", b"") for each in received)):
-                return received, None
-        if message["type"] != "http.request" or size > most:
-            return received, None
-        return received, b"".join(each.get("body", b"") for each in received)
-
     async def _read_large(self, body: bytes, scope: Scope) -> Any:
         """The JSON, which the application behind finds in the scope; null for what is none."""
         try:
@@ -250,6 +277,11 @@ class Entry:
 
     def _operation(self, given: Any, body: bytes, context: Context) -> _Operation | None:
         """Null for what is no operation, and for one without a plan that takes these variables for granted."""
+        asked = self._asked(given, body, context.principal)
+        return None if asked is None else _begun(asked, body, context)
+
+    def _asked(self, given: Any, body: bytes, principal: Principal) -> _Asked | None:
+        """Null for what is no operation, and for one without a plan."""
         try:
             if type(given) is not dict or not given.keys() <= _MEMBERS:
                 return None
@@ -260,19 +292,18 @@ class Entry:
             elif extensions is not None:
                 if extensions.keys() != _PERSISTED:
                     return None
-                query = self._endpoint.trusted_documents.text_of(given, context.principal)
+                query = self._endpoint.trusted_documents.text_of(given, principal)
             if (
                 type(query) is not str
                 or (variables is not None and type(variables) is not dict)
                 or (name is not None and type(name) is not str)
             ):
                 return None
-            plan = self._documents.plan(query, name, context.principal)
+            plan = self._documents.plan(query, name, principal)
             most = self._endpoint.bodies.most
             if plan is None or plan.kind not in _KINDS or (len(body) > most and plan.kind is OperationType.QUERY):
                 return None
-            kept = body if plan.kind is OperationType.QUERY else b""
-            return _Operation(plan.begin(variables, context), kept, query, variables, name)
+            return _Asked(plan, query, variables, name)
         except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
             return None
 
@@ -329,24 +360,32 @@ class Entry:
     ) -> bytes | Response:
         """The answer; without errors in it, its body alone."""
         schema, run = self._endpoint.schema, operation.run
-        scopes = run.context.principal.scopes
-        page = self._pages.find(operation.body, scopes) if workload is Workload.HISTORY else None
+        page = self._pages.find(operation.body, run.context.principal.scopes) if workload is Workload.HISTORY else None
         if page is not None and await schema.stands(run, page.stands):
             page.is_used = True
             return page.body
-        memory = self._endpoint.services.memory if workload.is_lookup else None
+        answer = await self._made(operation, is_lookup=workload.is_lookup)
+        if answer is not None:
+            return answer
+        if run.plan.kind is not OperationType.MUTATION:
+            begin_record(self._endpoint.metrics, trace_id_in(scope))
+        result = await schema.complete(run, operation.query, operation.variables, operation.name)
+        return await self._endpoint.response(result, media_type)
+
+    async def _made(self, operation: _Operation, *, is_lookup: bool) -> bytes | None:
+        """The answer without errors, and kept where that may be; null where graphql-core has to complete what the run
+        has recorded."""
+        run, scopes = operation.run, operation.run.context.principal.scopes
+        memory = self._endpoint.services.memory if is_lookup else None
         reads = None if memory is None else memory.observe()
         whole = False
         try:
-            data = await schema.data(run)
+            data = await self._endpoint.schema.data(run)
         finally:
             if memory is not None and reads is not None:
                 whole = memory.observed(reads)
         if data is None:
-            if run.plan.kind is not OperationType.MUTATION:
-                begin_record(self._endpoint.metrics, trace_id_in(scope))
-            result = await schema.complete(run, operation.query, operation.variables, operation.name)
-            return await self._endpoint.response(result, media_type)
+            return None
         answer = await encode_in_slices({"data": data}) if run.is_long else encode_json({"data": data})
         if reads is not None and whole:
             if run.shows_position:
@@ -356,6 +395,16 @@ class Entry:
         if isinstance(source, Connection) and source.page.stands is not None:
             self._pages.put(operation.body, scopes, answer, source.page.stands)
         return answer
+
+
+def _begun(asked: _Asked, body: bytes, context: Context) -> _Operation | None:
+    """Null where the plan does not take these variables for granted."""
+    plan, query, variables, name = asked
+    kept = body if plan.kind is OperationType.QUERY else b""
+    try:
+        return _Operation(plan.begin(variables, context), kept, query, variables, name)
+    except Exception:  # noqa: BLE001 - whatever it is, the application behind finds it again
+        return None
 
 
 async def _send(body: bytes, media_type: str, request_id: str, send: Send, charge: Charge | None = None) -> None:
@@ -376,15 +425,3 @@ def _read_small(body: bytes) -> Any:
         return read_json(body, "the body")
     except BadRequest:
         return None
-
-
-def _replaying(received: list[Message], receive: Receive) -> Receive:
-    """Receives again what was received, then what follows."""
-    messages = iter(received)
-
-    async def replay() -> Message:
-        for message in messages:
-            return message
-        return await receive()
-
-    return replay

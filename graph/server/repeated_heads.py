@@ -1,8 +1,8 @@
 """Requests whose head came before in the same bytes, answered without reading it again.
 
-A client on a connection that is kept alive sends the same head each time, but for the length of the body. Where the
-answer is kept as well, to parse that head, to make an ASGI scope and two tasks of it, and to print the headers of the
-response anew is three quarters of what the request costs. docs/decisions/0066-where-the-time-of-a-read-goes.md.
+A client on a connection that is kept alive sends the same head each time, but for the length of the body. To parse that
+head, to make an ASGI scope and two tasks of it, and to print the headers of the response anew is three quarters of what
+a request costs whose answer is kept, and a third where a lookup is made anew. docs/decisions/0066-where-the-time-of-a-read-goes.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,8 @@ class KeptAnswers(Protocol):
         """What depends on the head of a request alone; null for one that is not regular."""
 
     def answer_again(self, head: Any, body: bytes) -> bytes | None:
-        """Headers and body of the answer with status 200, if it is kept, still stands, and is this caller's now."""
+        """Headers and body of the answer with status 200, if it is kept and stands, or is made at once, and is this
+        caller's now."""
 
 
 class _Head(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 from graph.http.app import create_app
+from graph.logs import ABANDONED
 from persistence.commands.nodes import RegisterNode
 from persistence.feed.live import live_feed
 from persistence.feed.tailer import FeedLimits
@@ -35,10 +36,7 @@ _MAY_WRITE: Final = re.compile(rb"mutation|sha256|documentId")
 
 _ANSWERED: Final = re.compile(rb'"data":\{')
 
-
-# graphql-core begins a selection's fields one after the other, and leaves them unawaited where the client leaves or one
-# of them is refused at once.
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .*_async_resolver' was never awaited:RuntimeWarning")
+pytestmark = pytest.mark.filterwarnings(f"ignore:{ABANDONED}:RuntimeWarning")
 
 
 class Attacked:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +107,21 @@ def test_libraries_are_heard_from_warnings_on_whatever_their_level(lines: Lines)
     library.warning("worth a line")
     assert lines.text.count("\n") == 1
     assert "worth a line" in lines.text
+
+
+def test_work_that_is_abandoned_with_its_client_is_no_warning() -> None:
+    """Other work that is forgotten is one, of a process that logs as a server does."""
+    program = """
+from graph.logs import log_to_stderr
+async def get_results(): ...
+async def forgotten(): ...
+log_to_stderr("info", "text")
+get_results()
+forgotten()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603
+    assert "'forgotten' was never awaited" in ran.stderr
+    assert "get_results" not in ran.stderr
 
 
 @pytest.mark.parametrize(

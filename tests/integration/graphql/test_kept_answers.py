@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,10 +16,11 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.auth.principal import Scope as Allowed
+from graph.http.admission import AdmissionQueue
 from graph.http.app import create_app
 from graph.http.entry import Entry
 from persistence.feed.live import LiveFeed, live_feed
-from persistence.model.records import AsOf, ShardKey
+from persistence.model.records import AsOf, ShardKey, StreamPosition
 from persistence.replica.observed_reads import ObservedReads
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica, following
@@ -44,11 +46,12 @@ KEYS: Final = {"keys": [{"namespace": BILLING, "shardId": "a"}, {"namespace": BI
 class Served:
     """An application that answers lookups from memory."""
 
-    def __init__(self, api: Api, mesh: Mesh, feed: LiveFeed, replica: Replica) -> None:
+    def __init__(self, api: Api, mesh: Mesh, feed: LiveFeed, replica: Replica, entry: Entry | None = None) -> None:
         self.api = api
         self.mesh = mesh
         self.feed = feed
         self.replica = replica
+        self.entry = entry
 
     async def arrived(self) -> None:
         """Everything that was committed is in memory."""
@@ -85,11 +88,17 @@ async def served(mesh: Mesh) -> AsyncIterator[Served]:
             yield Served(api, mesh, feed, replica)
 
 
-def application(mesh: Mesh, feed: LiveFeed, replica: Replica, **options: Any) -> Starlette:
+def application(
+    mesh: Mesh,
+    feed: LiveFeed,
+    replica: Replica,
+    lookups_at: Callable[[], StreamPosition | None] = lambda: None,
+    **options: Any,
+) -> Starlette:
     memory = ReplicaShards(replica, mesh.store.shards)
     writer = CommandExecutor(mesh.store.unit_of_work, note=replica.note, group=mesh.store.change_group)
     services = services_of(replace(mesh.store, shards=memory), writer, feed)
-    return create_app(replace(services, memory=memory), **options)
+    return create_app(replace(services, memory=memory, lookups_at=lookups_at), **options)
 
 
 async def executed(served: Served, query: str, variables: Any = None) -> None:
@@ -308,6 +317,96 @@ def _behind(app: ASGIApp) -> ASGIApp:
         await app(scope, receive, send)
 
     return entered
+
+
+HEADERS: Final = {b"host": b"mesh", b"content-type": b"application/json", b"accept": b"application/json"}
+
+
+def body_of(query: str, variables: Any = None) -> bytes:
+    return json.dumps({"query": query, "variables": variables}).encode()
+
+
+@pytest.fixture
+async def settled(served: Served) -> AsyncIterator[Served]:
+    """Where lookups are answered from memory, and are known to be."""
+    app = application(served.mesh, served.feed, served.replica, lookups_at=served.replica.settled)
+    async with api_of(app) as api:
+        yield Served(api, served.mesh, served.feed, served.replica, app.state.kept_answers)
+
+
+def at_once(served: Served, body: bytes) -> Any:
+    """What is answered without an ASGI call."""
+    assert served.entry is not None
+    head = served.entry.known_head(HEADERS)
+    assert head is not None
+    given = served.entry.answer_again(head, body)
+    return None if given is None else json.loads(given.partition(b"\r\n\r\n")[2])
+
+
+async def test_a_lookup_that_memory_has_is_answered_at_once(settled: Served) -> None:
+    body = body_of(ONE, {"k": "a"})
+    await settled.api.post(ONE, {"k": "b"})
+    for owner in ("node-z", "node-y"):
+        await settled.move("a", owner)
+        before = await settled.again()
+        answer = at_once(settled, body)
+        assert await settled.again() == before
+        assert answer["data"]["shard"]["ownerNodeId"] == owner
+        assert at_once(settled, body) == answer
+        assert await settled.again() == before + 1, "it is kept by then"
+        assert answer == (await settled.api.post(ONE + " ", {"k": "a"})).json()
+    for several, variables in ((BY_KEY, KEYS), (PAGE, None)):
+        answered = (await settled.api.post(several, variables)).json()
+        assert at_once(settled, body_of(several, variables) + b" ") == answered
+
+
+async def test_whatever_else_is_not_answered_at_once(settled: Served) -> None:
+    requests = [
+        ("{ shardHistory(first: 1) { nodes { revision } } }", None),
+        (ONE, {"k": 1}),
+        ('{ shards(first: 1, after: "of nothing") { totalCount } }', None),
+        (UPDATE, one_shard("a", 1, ownerNodeId="node-z")),
+    ]
+    for query, variables in requests:
+        await settled.api.post(query, variables)
+        before = (await settled.mesh.store.stream.head()).revision
+        assert at_once(settled, body_of(query, variables) + b" ") is None
+        assert (await settled.mesh.store.stream.head()).revision == before
+
+
+async def test_nothing_is_answered_at_once_before_its_turn_or_while_memory_is_behind(
+    settled: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = body_of(ONE, {"k": "b"})
+    await settled.api.post(ONE, {"k": "a"})
+    with monkeypatch.context() as busy:
+        busy.setattr(AdmissionQueue, "is_free", False)
+        assert at_once(settled, body) is None
+    position = settled.feed.position
+    settled.replica.expect_list(position._replace(revision=position.revision + 1), BILLING)
+    assert at_once(settled, body) is None
+
+
+async def test_a_lookup_that_waits_after_all_is_finished_and_answered_by_an_asgi_call(
+    settled: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = body_of(ONE, {"k": "a"})
+    await settled.api.post(ONE, {"k": "b"})
+    asked, go_on = asyncio.Semaphore(0), asyncio.Event()
+    get = ReplicaShards.get
+
+    async def wait(self: ReplicaShards, key: ShardKey, as_of: AsOf | None = None) -> Any:
+        asked.release()
+        await go_on.wait()
+        return await get(self, key, as_of)
+
+    monkeypatch.setattr(ReplicaShards, "get", wait)
+    assert at_once(settled, body) is None
+    answering = asyncio.create_task(settled.api.post(ONE, {"k": "a"}))
+    for _ in range(2):
+        await asked.acquire()
+    go_on.set()
+    assert (await answering).json()["data"]["shard"]["shardId"] == "a"
 
 
 async def test_what_is_answered_without_an_asgi_call_is_what_is_answered_by_one(served: Served) -> None:
