@@ -54,7 +54,7 @@ _TELLING: Final = ("bearer", "basic", "eyj", "://", "authorization", "passw", "t
 
 
 ABANDONED: Final = r"coroutine '.*\b(_async_resolver|complete_awaitable_value|get_results)' was never awaited"
-"""A warning about coroutines of graphql-core and Strawberry: fields of a selection are begun one after the other, and are
+"""A warning about coroutines of graphql-core and Strawberry: fields of a selection are begun one after the other, and
 left unawaited where the client leaves in that turn, or one of them is refused at once."""
 
 
