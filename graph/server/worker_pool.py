@@ -53,7 +53,8 @@ SECONDS_UNTIL_WARM: Final = 3.0
 WAITING_PER_PROCESS: Final = 8
 """Jobs that may wait for a process; each may take seconds."""
 
-_NICE: Final = 5
+_NICE: Final = 10
+"""A tenth of the share of what runs at the usual priority, where that wants all of a processor."""
 
 pack_moves()
 

@@ -39,6 +39,9 @@ _identifier = re.compile(IDENTIFIER_PATTERN)
 
 _name = re.compile(NAME_PATTERN)
 
+_NAMES: Final = ("namespace", "name")
+"""Arguments that are names, and no identifiers."""
+
 _locality = re.compile(LOCALITY_PATTERN)
 
 _place = re.compile(PLACE_PATTERN)
@@ -96,7 +99,12 @@ def check_fields(path: str, *checks: Check) -> None:
 def check_identifiers(**identifiers: str | None) -> None:
     """Raises InvalidArgument naming each argument, spelt as in the schema, that is no identifier, or where it is a
     namespace, no name. Null is fine."""
-    rules = {"namespace": name_problem, "name": name_problem}
+    for name, value in identifiers.items():
+        if value is not None and (_name if name in _NAMES else _identifier).fullmatch(value) is None:
+            break
+    else:
+        return
+    rules = dict.fromkeys(_NAMES, name_problem)
     check_fields("", *((name, rules.get(name, identifier_problem), value) for name, value in identifiers.items()))
 
 
