@@ -29,7 +29,7 @@ from graph.server.replica_memory import replica_limits
 from graph.server.tracing import open_tracer
 from graph.server.worker_pool import Jobs, PooledRebalancer, PooledWriter, WorkerPool, open_worker_pool
 from graph.settings import Settings
-from persistence.errors import StoreUnavailable
+from persistence.errors import StoreUnavailable, Unavailable
 from persistence.feed.live import LiveFeed, live_feed
 from persistence.feed.tailer import FeedLimits
 from persistence.ports.store import Store
@@ -265,7 +265,7 @@ async def _wait_for_database(url: str, seconds: float, progress: Progress) -> No
         """As long as has passed already, within bounds; false to give up."""
         passed = monotonic() - began
         left = seconds - passed
-        if not isinstance(error, StoreUnavailable) or left <= 0:
+        if not isinstance(error, StoreUnavailable) or error.reason is Unavailable.ACCESS_DENIED or left <= 0:
             return False
         progress(f"Waiting for the database, {left:.0f} s at most ({error})")
         return min(max(_FIRST_BACKOFF_SECONDS, passed), _LONGEST_BACKOFF_SECONDS, left)
