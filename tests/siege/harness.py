@@ -54,9 +54,6 @@ _NODES: Final = 8
 _LOOKUPS_A_SECOND: Final = 50.0
 _CATCHING_UP_SECONDS: Final = 30.0
 
-_GIVING_BACK_SECONDS: Final = 1.5 * TRIM_SECONDS
-"""In which connections of attackers have ended, and what is free has been returned once."""
-
 _CONFIGURE: Final = """
 mutation ($input: ConfigureNamespaceInput!) {
   configureNamespace(input: $input) { __typename ... on Refusal { message } }
@@ -91,6 +88,8 @@ class Plan:
     seconds: float = 180.0
     quiet_seconds: float = 10.0
     warming_seconds: float = 3.0
+    giving_back_seconds: float = 1.5 * TRIM_SECONDS
+    """In which connections of attackers have ended, and what is free has been returned once: memory is read then."""
     subscribers: int = 200
     changes_a_second: float = 20.0
     shards: int = 20_000
@@ -209,7 +208,7 @@ class _Siege:
             self._watch("subscribers catch up")
             await self._caught_up()
             self._watch("memory is given back")
-            await asyncio.sleep(_GIVING_BACK_SECONDS)
+            await asyncio.sleep(self._plan.giving_back_seconds)
             after = await self._memory()
         finally:
             for task in (*following, *writing):

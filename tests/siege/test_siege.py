@@ -19,6 +19,7 @@ async def test_nothing_is_lost_and_each_attack_is_answered_what_it_may_be(tmp_pa
         seconds=4.0,
         quiet_seconds=0.5,
         warming_seconds=0.0,
+        giving_back_seconds=0.0,
         subscribers=6,
         changes_a_second=10.0,
         shards=2_000,
