@@ -34,7 +34,7 @@ from graph.execution.authorization import Requirements, introspects_only
 from graph.execution.cost import OperationCost, cost_of
 from graph.execution.errors import Code, coded
 from graph.execution.inputs import NotPrepared
-from graph.execution.limits import MAX_CHARACTERS, field_count, parse_within_limits, problems_of
+from graph.execution.limits import MAX_CHARACTERS, field_count, go_on, parse_within_limits, problems_of
 from graph.execution.operation_plan import Plan
 from graph.execution.records import RecordBytes
 from graph.execution.workload import Workload, classify
@@ -64,6 +64,8 @@ _BYTES_A_GENERATED_CHARACTER: Final = 10
 MOST_COMPILED_FIELDS: Final = 160
 """Of a document that is not trusted. Compiling takes 50 microseconds a field, on the event loop; what is larger
 graph-core executes."""
+
+_PACE_SECONDS: Final = 0.001
 
 MOST_READING: Final = 128
 """Documents that wait to be read, or are, by one thread: each takes up to 0.1 s, a short one a millisecond or two."""
@@ -144,16 +146,31 @@ class _Segment:
         return document
 
 
+class _Pace:
+    """Has a thread sleep for a millisecond after each that it computed."""
+
+    def __init__(self) -> None:
+        self._since = thread_time()
+        self.slept = 0.0
+
+    def __call__(self) -> None:
+        if thread_time() - self._since >= _PACE_SECONDS:
+            sleep(_PACE_SECONDS)
+            self.slept += _PACE_SECONDS
+            self._since = thread_time()
+
+
 class _Reader:
-    """A thread that reads documents, and those that it has been given and has not read. `rests`: after what took some
-    time of a processor it takes nothing on for as long. While it computes, each thing that the event loop does may wait
-    for the interpreter for 0.2 ms."""
+    """A thread that reads documents, and those that it has been given and has not read. `rests`: of a processor's time
+    it takes half. While it computes, each thing that the event loop does may wait for the interpreter for 0.2 ms, so it
+    pauses again and again, and what was left of that it rests in the end."""
 
     def __init__(self, name: str, *, rests: bool) -> None:
         self.thread = ThreadPoolExecutor(1, name)
         self.reading: dict[str, Future[Document]] = {}
         self._rests = rests
         self._resting_until = 0.0
+        self._pace = _Pace()
 
     def run(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         return self.thread.submit(self._work, partial(work, *arguments))
@@ -163,10 +180,17 @@ class _Reader:
         if rest > 0.0:
             sleep(rest)
         began = thread_time()
+        self._pace = _Pace()
         try:
             return work()
         finally:
-            self._resting_until = perf_counter() + thread_time() - began if self._rests else 0.0
+            left = thread_time() - began - self._pace.slept
+            self._resting_until = perf_counter() + left if self._rests else 0.0
+
+    def pause(self) -> None:
+        """To be called by what it runs, again and again."""
+        if self._rests:
+            self._pace()
 
 
 class DocumentCache:
@@ -230,7 +254,7 @@ class DocumentCache:
                     1.0,
                 )
             is_trusted = text in self._trusted
-            reading = reader.run(self._validated, text, operation_name, is_trusted)
+            reading = reader.run(self._validated, text, operation_name, is_trusted, reader.pause)
             reader.reading[text] = reading
             reading.add_done_callback(lambda _: reader.reading.pop(text, None))
         # Others may wait for it, too: a client that leaves takes nothing from them.
@@ -245,17 +269,24 @@ class DocumentCache:
         execute = partial(execute_sync, variable_values=dict(variables or {}), operation_name=operation_name)
         return await asyncio.wrap_future(self._of_long.run(execute, self._schema, document.node))
 
-    def _validated(self, text: str, operation_name: str | None, is_trusted: bool) -> Document:  # noqa: FBT001 - of one call
+    def _validated(
+        self,
+        text: str,
+        operation_name: str | None,
+        is_trusted: bool,  # noqa: FBT001 - of one call
+        pause: Callable[[], None],
+    ) -> Document:
         """In the thread: nothing is read or written of what the event loop changes."""
-        document = self._parsed(text, is_trusted=is_trusted)
-        operation = None if self.problems(document) else get_operation_ast(document.node, operation_name)
+        document = self._parsed(text, is_trusted=is_trusted, pause=pause)
+        problems = self.problems(document, pause)
+        operation = None if problems else get_operation_ast(document.node, operation_name)
         if operation is not None:
             document.costs[operation_name] = cost_of(self._schema, document.node, operation)
         return document
 
-    def _parsed(self, text: str, *, is_trusted: bool) -> Document:
+    def _parsed(self, text: str, *, is_trusted: bool, pause: Callable[[], None] = go_on) -> Document:
         try:
-            node = parse_within_limits(text, self.characters, is_trusted=is_trusted)
+            node = parse_within_limits(text, self.characters, is_trusted=is_trusted, pause=pause)
         except GraphQLError as error:
             failure = coded(error, (error.extensions or {}).get("code", Code.PARSE_FAILED))
             return Document(text, DocumentNode(definitions=()), len(text) * 4, is_trusted, failure, problems=[failure])
@@ -399,10 +430,10 @@ class DocumentCache:
             return cost.classification.of(variables or {})
         return classify(get_operation_ast(document.node, name), document.node).of(variables or {})
 
-    def problems(self, document: Document) -> list[GraphQLError]:
+    def problems(self, document: Document, pause: Callable[[], None] = go_on) -> list[GraphQLError]:
         if document.problems is None:
             node = document.node
-            problems = problems_of(self._schema, node, len(document.text), is_trusted=document.is_trusted)
+            problems = problems_of(self._schema, node, len(document.text), is_trusted=document.is_trusted, pause=pause)
             if not problems:
                 document.fields = field_count(node)
                 document.introspects = introspects_only(node)

@@ -7,7 +7,7 @@ docs/decisions/0047-what-an-operation-costs.md.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,19 +20,23 @@ from graphql import (
     GraphQLSchema,
     GraphQLSyntaxError,
     InlineFragmentNode,
+    Lexer,
     ListValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
     ParallelVisitor,
     SelectionNode,
     SelectionSetNode,
+    Source,
+    Token,
     TypeInfo,
     TypeInfoVisitor,
     ValueNode,
-    parse,
+    Visitor,
     specified_rules,
     visit,
 )
+from graphql.language.parser import Parser
 from graphql.validation import OverlappingFieldsCanBeMergedRule, ValidationContext
 from graphql.validation.validate import ValidationAbortedError
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
@@ -67,6 +71,8 @@ MAX_ERRORS: Final = 5
 LONGEST_WITH_SUGGESTIONS: Final = 2_000
 """Characters of a document of which a refusal says what may have been meant: each suggestion costs milliseconds."""
 
+_TOKENS_BETWEEN_PAUSES: Final = 32
+
 TRUSTED_FACTOR: Final = 10
 """How much longer a trusted document may be: its characters, tokens, aliases and fields."""
 
@@ -86,14 +92,47 @@ _RULES: Final = (
 )
 
 
-def parse_within_limits(text: str, characters: int = MAX_CHARACTERS, *, is_trusted: bool = False) -> DocumentNode:
+def go_on() -> None:
+    """No pause."""
+
+
+class _PausingLexer(Lexer):
+    """Calls `pause` every few tokens."""
+
+    def __init__(self, text: str, pause: Callable[[], None]) -> None:
+        super().__init__(Source(text))
+        self._pause = pause
+        self._tokens = 0
+
+    def advance(self) -> Token:
+        self._tokens += 1
+        if self._tokens % _TOKENS_BETWEEN_PAUSES == 0:
+            self._pause()
+        return super().advance()
+
+
+class _Pausing(Visitor):
+    """Calls `pause` at each node, beside the rules of validation."""
+
+    def __init__(self, pause: Callable[[], None]) -> None:
+        super().__init__()
+        self._pause = pause
+
+    def enter(self, *_: object) -> None:
+        self._pause()
+
+
+def parse_within_limits(
+    text: str, characters: int = MAX_CHARACTERS, *, is_trusted: bool = False, pause: Callable[[], None] = go_on
+) -> DocumentNode:
     """Raises GraphQLError: GraphQLSyntaxError, or for a text that is too long, or has too many tokens, one with its
-    code. None of them quotes the text."""
+    code. None of them quotes the text. `pause` is called again and again meanwhile."""
     factor = TRUSTED_FACTOR if is_trusted else 1
     if len(text) > characters * factor:
         raise _too_long(f"has {len(text):,} characters; at most {characters * factor:,} are allowed")
     try:
-        document = parse(text, max_tokens=MAX_TOKENS * factor)
+        lexer = _PausingLexer(text, pause)
+        document = Parser(lexer.source, max_tokens=MAX_TOKENS * factor, lexer=lexer).parse_document()
     except GraphQLSyntaxError as error:
         if f"more than {MAX_TOKENS * factor} tokens" not in error.message:
             raise
@@ -119,20 +158,28 @@ def _too_long(what: str) -> GraphQLError:
 
 
 def problems_of(
-    schema: GraphQLSchema, document: DocumentNode, characters: int, *, is_trusted: bool = False
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    characters: int,
+    *,
+    is_trusted: bool = False,
+    pause: Callable[[], None] = go_on,
 ) -> list[GraphQLError]:
     """What keeps a document, of so many characters, from being executed, with codes: at most MAX_ERRORS, and that there
-    are more."""
+    are more. `pause` is called again and again meanwhile."""
     try:
         problems = limit_problems(document, TRUSTED_FACTOR if is_trusted else 1)
-        problems = problems or _broken_rules(schema, document, hide_suggestions=characters > LONGEST_WITH_SUGGESTIONS)
+        hide_suggestions = characters > LONGEST_WITH_SUGGESTIONS
+        problems = problems or _broken_rules(schema, document, pause, hide_suggestions=hide_suggestions)
     except RecursionError:
         problems = [GraphQLError("The document is nested too deeply.")]
     return [coded(problem, Code.VALIDATION_FAILED) for problem in problems]
 
 
-def _broken_rules(schema: GraphQLSchema, document: DocumentNode, *, hide_suggestions: bool) -> list[GraphQLError]:
-    problems = _validated(schema, document, hide_suggestions=hide_suggestions)
+def _broken_rules(
+    schema: GraphQLSchema, document: DocumentNode, pause: Callable[[], None], *, hide_suggestions: bool
+) -> list[GraphQLError]:
+    problems = _validated(schema, document, pause, hide_suggestions=hide_suggestions)
     if problems and isinstance(problems[-1], ValidationAbortedError) and len(problems) <= MAX_ERRORS:
         problems[-1] = GraphQLError(
             "The document is too intricate to be validated: it selects fields of the same name in too many places, or "
@@ -141,7 +188,9 @@ def _broken_rules(schema: GraphQLSchema, document: DocumentNode, *, hide_suggest
     return problems
 
 
-def _validated(schema: GraphQLSchema, document: DocumentNode, *, hide_suggestions: bool) -> list[GraphQLError]:
+def _validated(
+    schema: GraphQLSchema, document: DocumentNode, pause: Callable[[], None], *, hide_suggestions: bool
+) -> list[GraphQLError]:
     """As graphql-core's `validate`, but that it leaves little garbage: rules, their context and what visits the
     document for them refer to each other, thousands of objects of each document. They are taken apart."""
     errors: list[GraphQLError] = []
@@ -153,7 +202,7 @@ def _validated(schema: GraphQLSchema, document: DocumentNode, *, hide_suggestion
 
     types = TypeInfo(schema)
     context = ValidationContext(schema, document, types, report, hide_suggestions)
-    rules = [rule(context) for rule in _RULES]
+    rules: list[Visitor] = [_Pausing(pause), *(rule(context) for rule in _RULES)]
     every_rule = ParallelVisitor(rules)
     visitor = TypeInfoVisitor(types, every_rule)
     try:

@@ -303,24 +303,33 @@ async def test_a_short_document_does_not_wait_for_long_ones() -> None:
     assert (await long).problems is not None
 
 
-async def test_after_a_long_document_the_thread_rests_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a processor's time, which is what it took from the event loop; the first waits for nothing."""
+async def test_a_long_document_is_read_in_half_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a processor's: the thread pauses for a millisecond after each, and rests in the end for what was left."""
     slept: list[float] = []
     monkeypatch.setattr(graph.execution.documents, "sleep", slept.append)
     monkeypatch.setattr(graph.execution.documents, "perf_counter", lambda: 100.0)
-    ticks = itertools.count()
-    monkeypatch.setattr(graph.execution.documents, "thread_time", lambda: next(ticks) * 0.25)
+    computed = itertools.count(0.0, 0.0004)
+    monkeypatch.setattr(graph.execution.documents, "thread_time", lambda: next(computed))
     cache = schema_with_documents_of_its_own().documents
-    for padding in ("", " ", "  "):
-        await cache.read("{ a }" + " " * SHORT_CHARACTERS + padding)
-    assert slept == [0.25, 0.25]
+    long = "{ " + "a { b } " * 700
+    for number, ending in enumerate(("}", "} ")):
+        before = len(slept)
+        await cache.read(long + ending)
+        pauses = slept[before + number :]
+        assert len(pauses) > 20
+        assert set(pauses) == {0.001}
+    # Before the second: what the first had computed, and had not paused for.
+    rested = slept.pop((len(slept) - 1) // 2)
+    assert 0.001 < rested < sum(slept) / 2
     document = cache.valid("{ __schema { types { name } } }")
     assert document is not None
-    await cache.introspected(document, None, None)
-    assert slept == [0.25] * 3
+    slept.clear()
+    for _ in range(2):
+        await cache.introspected(document, None, None)
+    assert len(slept) == 2
     for number in range(3):
         await cache.read(f"{{ short{number} }}")
-    assert slept == [0.25] * 3
+    assert len(slept) == 2
 
 
 def test_a_document_that_is_large_is_not_compiled() -> None:
