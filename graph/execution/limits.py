@@ -122,6 +122,16 @@ class _Pausing(Visitor):
         self._pause()
 
 
+def parse(text: str, most_tokens: int, pause: Callable[[], None]) -> DocumentNode:
+    """As graphql-core's, which takes no lexer."""
+    lexer = _PausingLexer(text, pause)
+    try:
+        return Parser(lexer.source, max_tokens=most_tokens, lexer=lexer).parse_document()
+    except RecursionError:
+        pass  # not as the context of what is raised: it has a thousand frames
+    raise GraphQLSyntaxError(lexer.source, lexer.token.start, "The document is nested too deeply.")
+
+
 def parse_within_limits(
     text: str, characters: int = MAX_CHARACTERS, *, is_trusted: bool = False, pause: Callable[[], None] = go_on
 ) -> DocumentNode:
@@ -131,8 +141,7 @@ def parse_within_limits(
     if len(text) > characters * factor:
         raise _too_long(f"has {len(text):,} characters; at most {characters * factor:,} are allowed")
     try:
-        lexer = _PausingLexer(text, pause)
-        document = Parser(lexer.source, max_tokens=MAX_TOKENS * factor, lexer=lexer).parse_document()
+        document = parse(text, MAX_TOKENS * factor, pause)
     except GraphQLSyntaxError as error:
         if f"more than {MAX_TOKENS * factor} tokens" not in error.message:
             raise

@@ -15,7 +15,6 @@ from unittest import mock
 
 import pytest
 from graphql import DocumentNode, visit
-from graphql import parse as parsed
 from starlette.applications import Starlette
 
 import graph.execution.documents
@@ -24,6 +23,7 @@ import graph.http.app
 import graph.subscriptions.operation
 from graph.auth.principal import Scope
 from graph.execution.budgets import CostLimits
+from graph.execution.limits import parse as parsed
 from graph.execution.selections import AT_ONCE, gathered
 from graph.execution.services import Feed
 from graph.http.admission import AdmissionControl, AdmissionQueue
