@@ -2,7 +2,7 @@
 
 A client on a connection that is kept alive sends the same head each time, but for the length of the body. To parse that
 head, to make an ASGI scope and two tasks of it, and to print the headers of the response anew is three quarters of what
-a request costs whose answer is kept, and a third where a lookup is made anew.
+a request costs whose answer is kept, and a fifth where a lookup is made anew.
 docs/decisions/0066-where-the-time-of-a-read-goes.md.
 """
 
