@@ -6,12 +6,11 @@ has a bound of its own, and the clients that wait share it equally, however many
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -20,6 +19,7 @@ from graph.auth.principal import Principal
 from graph.execution.metrics import Metrics
 from graph.execution.workload import Workload
 from persistence.errors import Overloaded
+from persistence.tasks import Begun
 
 DEFAULT_READS: Final = 6
 
@@ -245,40 +245,6 @@ class AdmissionControl:
         finally:
             watch.end()
             work.close()
-
-
-class Begun(Generic[T]):
-    """A coroutine that was run until it first waits for something. `result` is what it returned, if it `has_ended`;
-    else the `rest` of it is to be awaited, in the same task."""
-
-    __slots__ = ("_awaited", "_work", "has_ended", "result")
-
-    result: T
-
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        self._work = work
-        try:
-            self._awaited = work.send(None)
-            self.has_ended = False
-        except StopIteration as ended:
-            self.result = ended.value
-            self.has_ended = True
-
-    async def rest(self) -> T:
-        return await self
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        while True:
-            try:
-                sent = yield self._awaited
-            except BaseException as error:  # noqa: BLE001 - a cancellation above all, thrown to the coroutine
-                resume = partial(self._work.throw, error)
-            else:
-                resume = partial(self._work.send, sent)
-            try:
-                self._awaited = resume()
-            except StopIteration as ended:
-                return cast("T", ended.value)
 
 
 def client_of(principal: Principal, scope: Scope) -> str:

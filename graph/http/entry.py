@@ -31,7 +31,7 @@ from graph.execution.operation_plan import Plan, Run
 from graph.execution.outcomes import OperationRecord, begin_record, current_record
 from graph.execution.services import Services
 from graph.execution.workload import Workload
-from graph.http.admission import AdmissionControl, Begun, client_of
+from graph.http.admission import AdmissionControl, client_of
 from graph.http.answers import LONGEST_REQUEST, Answers
 from graph.http.bodies import LARGE_BYTES, READ, Bodies, replaying
 from graph.http.request_log import RequestLog, trace_id_in
@@ -40,6 +40,7 @@ from graph.http.trusted_documents import TrustedDocuments
 from graph.schema.build import MeshSchema
 from graph.schema.pagination import Connection
 from persistence.errors import Overloaded
+from persistence.tasks import Begun
 
 PATH: Final = "/graphql"
 

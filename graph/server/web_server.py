@@ -20,6 +20,7 @@ from graph.server.http_protocol import HttpProtocol
 from graph.server.repeated_heads import RepeatedHeads
 from graph.server.websocket_protocol import WebSocketProtocol
 from graph.settings import Settings
+from persistence.tasks import Begun
 
 _POLL_SECONDS: Final = 0.05
 
@@ -70,9 +71,12 @@ class WebServer(uvicorn.Server):
         return self._arrivals.add(connection)
 
     def _serve_one(self, connection: socket.socket) -> None:
-        task = asyncio.create_task(self._adopt(connection))
-        self._adopting.add(task)
-        task.add_done_callback(self._adopting.discard)
+        # A task would begin with it a turn of the event loop later.
+        adopting = Begun(self._adopt(connection))
+        if not adopting.has_ended:
+            task = asyncio.create_task(adopting.rest())
+            self._adopting.add(task)
+            task.add_done_callback(self._adopting.discard)
 
     async def _adopt(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import replace
 from time import time
@@ -21,6 +21,7 @@ from graph.subscriptions.operation import SharingKey, SubscriptionOperation
 from persistence.commands.command import TRACE_ID
 from persistence.model.records import StreamPosition
 from persistence.model.stream import DiffBatch
+from persistence.tasks import Begun
 from persistence.tracing import NO_TRACING, Tracer
 
 _BYTES_A_TURN: Final = 250_000
@@ -94,7 +95,7 @@ class Subscriber:
         self._send = send
         self._send_timeout = send_timeout
         self._direct = direct
-        self._dropped: asyncio.Future[Suspended | None] | None = None
+        self._dropped: asyncio.Future[Begun[object] | None] | None = None
         self.position: StreamPosition = operation.stream.begin
 
     async def run(self) -> None:
@@ -118,13 +119,14 @@ class Subscriber:
                 if batch.caught_up and self._groups.may_join(self._operation, self.position):
                     return
 
-    def _start(self, message: Message) -> Suspended | None:
+    def _start(self, message: Message) -> Begun[object] | None:
         """Null when it is sent. Raises what sending raises."""
         if self._direct is not None and message.written(self._direct):
             return None
-        return start_eagerly(self._send(message))
+        sending = Begun(self._send(message))
+        return None if sending.has_ended else sending
 
-    async def _sent(self, message: Message, suspended: Suspended | None) -> None:
+    async def _sent(self, message: Message, suspended: Begun[object] | None) -> None:
         if suspended is not None:
             async with asyncio.timeout(self._send_timeout):
                 await suspended
@@ -343,43 +345,3 @@ def _parts(batch: DiffBatch, count: int) -> Sequence[DiffBatch]:
     runs = [batch.diffs[length * part // count : length * (part + 1) // count] for part in range(count)]
     parts = [replace(batch, position=run[-1].position_in(epoch), diffs=run, caught_up=False) for run in runs[:-1]]
     return [*parts, replace(batch, diffs=runs[-1])]
-
-
-def start_eagerly(work: Coroutine[Any, Any, object]) -> Suspended | None:
-    """Run a coroutine until it first has to wait. Null if it is done by then. Raises what it raises.
-
-    A frame for a socket that is not backed up is sent without waiting. A task for each would cost more than the sending
-    itself, and awaiting one after the other would let one slow socket hold up all. Python 3.12 has eager tasks; this is
-    the part of them that is needed, for 3.11.
-    """
-    try:
-        waited_for = work.send(None)
-    except StopIteration:
-        return None
-    return Suspended(work, waited_for)
-
-
-class Suspended:
-    """The rest of a coroutine that was begun. To be awaited once, or closed."""
-
-    def __init__(self, work: Coroutine[Any, Any, object], waited_for: Any) -> None:
-        self._work = work
-        self._waited_for = waited_for
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        waited_for = self._waited_for
-        try:
-            while True:
-                try:
-                    answer = yield waited_for
-                except Exception as error:  # noqa: BLE001 - thrown into the coroutine
-                    waited_for = self._work.throw(error)
-                else:
-                    waited_for = self._work.send(answer)
-        except StopIteration:
-            return
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        self._work.close()

@@ -143,6 +143,8 @@ class Expectations:
         self._partly: dict[str, int] = {}
         self._wholly: dict[str, int] = {}
         self._all = 0
+        self._lists: dict[str | None, int] = {}
+        """By namespace; those of any, without a name."""
 
     def expect_shards(self, revision: int, shards: Iterable[ShardKey | Shard]) -> None:
         """These were changed by a commit that ended at `revision`, or answered as of it."""
@@ -165,11 +167,36 @@ class Expectations:
         self._all = max(self._all, revision)
         self.newest = max(self.newest, revision)
 
+    def expect_lists(self, revision: int, name: str | None) -> None:
+        """Of a namespace, or of any. A single shard is not expected by that: the few that a list showed otherwise than
+        they are in memory are, and those that are `changing` until then."""
+        _raise(self._lists, name, revision)
+        self.newest = max(self.newest, revision)
+
+    def changing(self, diffs: Iterable[ShardDiff]) -> None:
+        """These are shown next. What a list showed as it was after the last of several changes of a shard must not be
+        shown as it was between them."""
+        if not self._lists:
+            return
+        for diff in diffs:
+            revision = max(self._lists.get(diff.namespace, 0), self._lists.get(None, 0))
+            if diff.revision <= revision:
+                self.expect_shards(revision, [diff.key])
+
+    def changing_much(self) -> None:
+        """It is not known what is shown next: what lists showed is expected of each shard that they were of."""
+        lists, self._lists = self._lists, {}
+        for name, revision in lists.items():
+            if name is None:
+                self.expect_all(revision)
+            else:
+                self.expect_namespaces(revision, [name])
+
     def seen(self, revision: int, everywhere: int | None = None) -> None:
         """The replica has come so far; so far as `everywhere` with namespaces that are behind."""
         self._seen = revision
-        if (revision if everywhere is None else everywhere) >= self.newest and self._partly:
-            for expected in (self._shards, self._partly, self._wholly):
+        if (revision if everywhere is None else everywhere) >= self.newest and (self._partly or self._lists):
+            for expected in (self._shards, self._partly, self._wholly, self._lists):
                 expected.clear()
 
     def of_shard(self, key: ShardKey, seen: int | None = None) -> bool:
@@ -184,7 +211,10 @@ class Expectations:
         """Of any namespace, without a name."""
         if seen is None:
             seen = self._seen
-        return (self.newest if name is None else max(self._partly.get(name, 0), self._all)) > seen
+        if name is None:
+            return self.newest > seen
+        lists = max(self._lists.get(name, 0), self._lists.get(None, 0)) if self._lists else 0
+        return max(self._partly.get(name, 0), self._all, lists) > seen
 
 
 def _raise(expected: dict[K, int], key: K, revision: int) -> None:

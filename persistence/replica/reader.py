@@ -127,7 +127,7 @@ class ReplicaShards:
             if held is not None:
                 return held
             stored = await self._stored.page(where, page)
-        self._replica.expect_list(stored.position, where.namespace)
+        self._replica.expect_page(stored.position, where, page, stored.value)
         return stored
 
     def _held_page(self, where: ShardFilter, page: PageRequest[ShardKey]) -> Stamped[Page[Shard]] | None:

@@ -18,6 +18,8 @@ from typing import Final, Protocol
 
 from persistence.errors import StoreError
 from persistence.model.outcomes import Outcome, PlanApplied, ShardsChanged, StalePlan, StaleShard, VersionConflict
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
 from persistence.model.records import UNMARKED, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import ChangedShard, OmittedRange
 from persistence.ports.feed import Watcher
@@ -235,8 +237,22 @@ class Replica:
         if self._continues(position, None):
             self.require_shards(position.revision, keys)
 
+    def expect_page(
+        self, position: StreamPosition, where: ShardFilter, request: PageRequest[ShardKey], page: Page[Shard]
+    ) -> None:
+        """A page of shards was read from the database: it shows which are absent, too. Mostly a few are not as they are
+        in memory; lookups of all others are answered from there."""
+        if not self._continues(position, where.namespace):
+            return
+        unlike = None if self._table is None or self._backlog.items else self._table.unlike(where, request, page)
+        if unlike is None:
+            self.expect_list(position, where.namespace)
+        else:
+            self._expected.expect_lists(position.revision, where.namespace)
+            self._expected.expect_shards(position.revision, unlike)
+
     def expect_list(self, position: StreamPosition, namespace: str | None) -> None:
-        """A list of shards of a namespace, or of any, was read from the database: it shows what is absent, too."""
+        """Something about all shards of a namespace, or of any, was read from the database: each may have changed."""
         if not self._continues(position, namespace):
             return
         if namespace is None:
@@ -352,7 +368,9 @@ class Replica:
             self._backlog.add(before, diffs, omitted, self._feed.now())
         else:
             if self._backlog.items or omitted is not None:
+                self._expected.changing_much()
                 diffs = self._backlog.hold_back(before, diffs, omitted, self._feed.now())
+            self._expected.changing(diffs)
             try:
                 for diff in diffs:
                     self._table.apply(diff)

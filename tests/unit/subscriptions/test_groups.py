@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from graph.execution.metrics import Metrics
 from graph.subscriptions import groups as groups_module
-from graph.subscriptions.groups import MAX_PAYLOAD_BYTES, Message, Subscriber, SubscriberGroups, start_eagerly
+from graph.subscriptions.groups import MAX_PAYLOAD_BYTES, Message, Subscriber, SubscriberGroups
 from persistence.errors import StoreUnavailable
 from persistence.model.stream import DiffBatch
+from persistence.tasks import Begun
 from tests.support.scripted_feed import Client, ScriptedFeed, at, operation, subscribed
 
 
@@ -207,9 +208,9 @@ async def test_who_comes_just_when_a_group_ended_is_not_left_to_it(
         feed.recover()
         client = Client()
         come = Subscriber(groups, operation(feed), client.take, None)  # type: ignore[arg-type] # what it needs of one
-        suspended = start_eagerly(come.run())  # as far as it comes in this turn: into a group
-        assert suspended is not None
-        served = asyncio.ensure_future(suspended)
+        begun = Begun(come.run())  # as far as it comes in this turn: into a group
+        assert not begun.has_ended
+        served = asyncio.ensure_future(begun)
         with pytest.raises(StoreUnavailable):
             await ending
         feed.commit()

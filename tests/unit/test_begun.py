@@ -1,4 +1,4 @@
-"""Coroutines that are started at once, and finished elsewhere only if they have to wait."""
+"""Coroutines that are begun at once, and finished elsewhere only if they have to wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from graph.subscriptions.groups import start_eagerly
+from persistence.tasks import Begun
 
 
 class Log:
@@ -32,16 +32,16 @@ async def nothing() -> str:
 
 async def test_what_need_not_wait_is_done_at_once() -> None:
     log = Log()
-    assert start_eagerly(log.work(nothing())) is None
+    assert Begun(log.work(nothing())).has_ended
     assert log.said == ["got nothing", "done", "left"]
 
 
 async def test_what_has_to_wait_goes_on_where_it_is_awaited() -> None:
     log, first, second = Log(), asyncio.Event(), asyncio.Event()
-    suspended = start_eagerly(log.work(first.wait(), asyncio.sleep(0), second.wait()))
-    assert suspended is not None
+    begun = Begun(log.work(first.wait(), asyncio.sleep(0), second.wait()))
+    assert not begun.has_ended
     assert log.said == []
-    finishing = asyncio.ensure_future(suspended)
+    finishing = asyncio.ensure_future(begun)
     first.set()
     second.set()
     await finishing
@@ -50,27 +50,27 @@ async def test_what_has_to_wait_goes_on_where_it_is_awaited() -> None:
 
 async def test_what_it_waits_for_may_come_before_it_is_awaited() -> None:
     log, event = Log(), asyncio.Event()
-    suspended = start_eagerly(log.work(event.wait()))
+    begun = Begun(log.work(event.wait()))
     event.set()
     await asyncio.sleep(0)
     assert log.said == []
-    assert suspended is not None
-    await suspended
+    assert not begun.has_ended
+    await begun
     assert log.said == ["got True", "done", "left"]
 
 
 async def test_what_it_raises_at_once_is_raised_at_once() -> None:
     with pytest.raises(ZeroDivisionError):
-        start_eagerly(_failing(nothing()))
+        Begun(_failing(nothing()))
 
 
 async def test_what_it_raises_later_is_raised_where_it_is_awaited() -> None:
     event = asyncio.Event()
-    suspended = start_eagerly(_failing(event.wait()))
-    assert suspended is not None
+    begun = Begun(_failing(event.wait()))
+    assert not begun.has_ended
     event.set()
     with pytest.raises(ZeroDivisionError):
-        await suspended
+        await begun
 
 
 async def test_what_it_waited_for_may_fail_and_that_is_its_to_handle() -> None:
@@ -83,18 +83,18 @@ async def test_what_it_waited_for_may_fail_and_that_is_its_to_handle() -> None:
             log.append("handled")
 
     failing = asyncio.get_running_loop().create_future()
-    suspended = start_eagerly(work())
+    begun = Begun(work())
     failing.set_exception(ZeroDivisionError())
-    assert suspended is not None
-    await suspended
+    assert not begun.has_ended
+    await begun
     assert log == ["handled"]
 
 
 async def test_cancelled_while_it_waits_it_is_left() -> None:
     log = Log()
-    suspended = start_eagerly(log.work(asyncio.Event().wait()))
-    assert suspended is not None
-    task = asyncio.ensure_future(suspended)
+    begun = Begun(log.work(asyncio.Event().wait()))
+    assert not begun.has_ended
+    task = asyncio.ensure_future(begun)
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -104,13 +104,13 @@ async def test_cancelled_while_it_waits_it_is_left() -> None:
 
 async def test_closed_before_it_is_awaited_it_leaves_nothing_behind() -> None:
     log, tasks = Log(), asyncio.all_tasks()
-    suspended = start_eagerly(log.work(asyncio.Event().wait()))
-    assert suspended is not None
-    suspended.close()
-    suspended.close()
+    begun = Begun(log.work(asyncio.Event().wait()))
+    assert not begun.has_ended
+    begun.close()
+    begun.close()
     assert log.said == ["left"]
     assert asyncio.all_tasks() == tasks
-    del suspended
+    del begun
     gc.collect()  # a coroutine that was forgotten would warn here, and warnings are errors
 
 

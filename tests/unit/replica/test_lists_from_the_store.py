@@ -1,0 +1,166 @@
+"""After a list was read from the store, which is ahead of the feed, lookups do not contradict it; and those of shards
+that it showed as they are in memory are answered from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
+from persistence.model.records import Shard, ShardDiff, ShardKey
+from persistence.ports.readers import Stamped
+from persistence.replica.reader import ReplicaShards
+from persistence.replica.replica import Replica
+from tests.reference.readers import page_by
+from tests.support.scripted_replica import LIMITS, LONG, ONE, THREE, TWO, Scripted, at, deletion, put, replicated
+from tests.support.streams import a_shard
+
+OWNERS: Final = ("node-1", "node-2")
+
+keys = st.builds(ShardKey, st.sampled_from("ab"), st.sampled_from("0123"))
+filters = st.builds(
+    ShardFilter,
+    namespace=st.none() | st.sampled_from("ab"),
+    shard_ids=st.none() | st.lists(st.sampled_from("0123"), min_size=1, max_size=2),
+    owner_node_ids=st.none() | st.sampled_from(OWNERS).map(lambda owner: [owner]),
+)
+cursors = st.none() | keys
+requests = st.builds(PageRequest, st.integers(1, 4), cursors, cursors, st.booleans())
+changes = st.lists(st.tuples(keys, st.none() | st.sampled_from(OWNERS)), max_size=12)
+"""Each puts a shard with that owner, or deletes it."""
+
+
+@dataclass
+class Timeline:
+    """The table as of each revision, and the diffs by which it came there."""
+
+    tables: list[dict[ShardKey, Shard]]
+    diffs: list[ShardDiff]
+
+    @classmethod
+    def of(cls, each: Iterable[tuple[ShardKey, str | None]]) -> Timeline:
+        found = cls([{}], [])
+        for key, owner in each:
+            revision, table = len(found.tables), dict(found.tables[-1])
+            gone = table.pop(key, None)
+            if owner is not None:
+                table[key] = a_shard(*key, owner, revision=revision)
+                found.diffs.append(put(table[key]))
+            elif gone is not None:
+                found.diffs.append(deletion(gone, revision))
+            else:
+                continue
+            found.tables.append(table)
+        return found
+
+    @property
+    def last(self) -> int:
+        return len(self.diffs)
+
+    def page(self, revision: int, where: ShardFilter, request: PageRequest[ShardKey]) -> Page[Shard]:
+        return page_by(attrgetter("key"), filter(where.matches, self.tables[revision].values()), request)
+
+
+def contradicts(
+    looked_up: Shard | None, key: ShardKey, where: ShardFilter, request: PageRequest[ShardKey], page: Page[Shard]
+) -> bool:
+    """Whether an earlier state of the shard, that a lookup shows, is not what the page says of it."""
+    listed = {shard.key: shard for shard in page.items}.get(key)
+    if listed is not None:
+        return looked_up != listed
+    after, before = request.after, request.before
+    if request.backward and page.has_previous:
+        after = page.items[0].key
+    elif not request.backward and page.has_next:
+        before = page.items[-1].key
+    is_within = (after is None or key > after) and (before is None or key < before)
+    return is_within and looked_up is not None and where.matches(looked_up)
+
+
+@given(before=changes, after=changes, later=st.integers(0, 3), where=filters, request=requests, step=st.integers(1, 3))
+async def test_no_lookup_contradicts_what_a_list_showed(
+    before: Sequence[tuple[ShardKey, str | None]],
+    after: Sequence[tuple[ShardKey, str | None]],
+    later: int,
+    where: ShardFilter,
+    request: PageRequest[ShardKey],
+    step: int,
+) -> None:
+    """The list shows what was before the last few changes. Each shard is looked up each time that the feed has come a
+    few further."""
+    begin, timeline = Timeline.of(before).last, Timeline.of([*before, *after])
+    listed_at = max(begin, timeline.last - later)
+    page = timeline.page(listed_at, where, request)
+    scripted = Scripted(position=at(begin))
+    async with replicated(scripted, replace(LIMITS, shards=50)) as replica:
+        await scripted.hand_over(begin, *timeline.tables[begin].values())
+        replica.expect_page(at(listed_at), where, request, page)
+        for reached in range(begin, timeline.last + step, step):
+            if reached > begin:
+                await scripted.deliver(*timeline.diffs[reached - step : reached])
+            for key in {key for table in timeline.tables for key in table}:
+                table = replica.table_with(key)
+                if table is not None and table.position.revision < listed_at:
+                    assert not contradicts(table.value.get(*key), key, where, request, page)
+        assert replica.settled() == at(timeline.last)
+
+
+async def test_a_shard_that_a_list_showed_as_it_is_in_memory_is_answered_from_there(
+    scripted: Scripted, replica: Replica
+) -> None:
+    """As are those that it did not come to; a list would be read from the store again."""
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    moved = replace(TWO, owner_node_id="node-2", revision=4)
+    page = Page([ONE, moved], has_next=True, has_previous=False)
+    replica.expect_page(at(4), ShardFilter(), PageRequest(2), page)
+    reader = ReplicaShards(replica, scripted)
+    assert await reader.get(ONE.key) == Stamped(ONE, at(0))
+    assert await reader.get(THREE.key) == Stamped(THREE, at(0))
+    assert scripted.looked_up == []
+    await reader.get(TWO.key)
+    await reader.page(ShardFilter(namespace="b"), PageRequest(5))
+    assert scripted.looked_up == [TWO.key, ShardFilter(namespace="b")]
+    await scripted.deliver(put(moved))
+    assert await reader.get(TWO.key) == Stamped(moved, at(4))
+    assert replica.settled() == at(4)
+
+
+async def test_a_shard_that_a_list_did_not_show_any_more_is_not_shown(scripted: Scripted, replica: Replica) -> None:
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    replica.expect_page(
+        at(4), ShardFilter(namespace="a"), PageRequest(5), Page([ONE], has_next=False, has_previous=False)
+    )
+    assert replica.table_with(ONE.key) is not None
+    assert replica.table_with(TWO.key) is None
+    assert replica.table_with(THREE.key) is not None
+
+
+async def test_of_a_list_that_memory_cannot_be_compared_with_each_shard_is_expected(
+    scripted: Scripted, replica: Replica
+) -> None:
+    """What it ended with may be far beyond what is looked at here."""
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    replica.expect_page(at(4), ShardFilter(), PageRequest(1), Page([THREE], has_next=False, has_previous=False))
+    assert replica.table_with(ONE.key) is None
+    assert replica.table_with(THREE.key) is None
+
+
+async def test_of_a_list_that_a_long_change_comes_after_each_shard_is_expected(
+    scripted: Scripted, replica: Replica
+) -> None:
+    """The rest of it is read from history: it is not known yet which shards it is of."""
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    moved = replace(ONE, revision=1)
+    replica.expect_page(
+        at(3), ShardFilter(namespace="a"), PageRequest(5), Page([ONE, TWO], has_next=False, has_previous=False)
+    )
+    assert replica.table_with(TWO.key) is not None
+    await scripted.deliver(put(moved), omitted=LONG)
+    assert replica.table_with(TWO.key) is None
+    assert replica.table_with(THREE.key) is not None
