@@ -43,23 +43,24 @@ class Arrivals:
         self._begins: asyncio.Handle | None = None
         self._turn_began = 0.0
         self._left = 0
-        """To be served in this turn."""
+        """To be served in this turn without having waited."""
 
     def add(self, connection: socket.socket) -> bool:
-        """False if there is no room for it: then it is the caller's still. The first few of a turn do not wait."""
+        """False if there is no room for it: then it is the caller's still. Of an address of which none waits, the first
+        few of a turn are served at once."""
+        address = peer_of(connection)
+        if address is None:
+            close(connection)  # its client has left already
+            return True
         if self._begins is None:
             self._left = SERVED_AT_ONCE
             self._begin_next_turn()
-        if self._left and not self._count:
+        if self._left and address not in self._of_address:
             self._left -= 1
             self._serve(connection)
             return True
         if self._count >= self._most:
             return False
-        address = peer_of(connection)
-        if address is None:
-            close(connection)  # its client has left already
-            return True
         self._of_address.setdefault(address, deque()).append(connection)
         self._count += 1
         return True
@@ -76,7 +77,7 @@ class Arrivals:
 
     def _begin(self) -> None:
         is_busy = perf_counter() - self._turn_began > LONG_TURN_SECONDS
-        self._left = 0
+        self._left = SERVED_WHEN_BUSY
         self._serve_some(SERVED_WHEN_BUSY if is_busy else SERVED_AT_ONCE)
 
     def _serve_some(self, most: int) -> None:

@@ -34,7 +34,7 @@ from persistence.postgres.database import Database, Fence
 from persistence.postgres.driver import SERVER_SETTINGS, Connection, connect
 from persistence.postgres.engine import COMMAND_SECONDS, POOLED_SETTINGS, committing, create_engine, translated
 from persistence.postgres.store import open_store
-from tests.support.mesh import BILLING, CHANGE, Mesh, new
+from tests.support.mesh import CHANGE, Mesh, new
 from tests.support.own_postgres import OwnPostgres, own_postgres, within
 
 RAISE_DISK_FULL: Final = "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$"
@@ -387,6 +387,7 @@ async def test_a_refusal_is_not_written_to_a_schema_that_does_not_serve_this_pro
 async def test_connections_that_died_in_the_pool_cost_no_request_an_error(server: OwnPostgres) -> None:
     async with open_store(server.url, read_connections=4, write_connections=2) as store:
         mesh = Mesh(store)
+        await mesh.configure("pooled")
         await asyncio.gather(*(store.stream.head() for _ in range(4)))
         for _ in range(3):
             await server.sql(
@@ -395,7 +396,7 @@ async def test_connections_that_died_in_the_pool_cost_no_request_an_error(server
             )
             heads = await asyncio.gather(*(store.stream.head() for _ in range(4)))
             assert len(set(heads)) == 1
-            assert (await mesh.namespace()).name == BILLING
+            assert (await mesh.namespace("pooled")).name == "pooled"
 
 
 async def test_a_read_whose_connection_is_lost_under_way_is_sent_again(database_url: str) -> None:

@@ -71,6 +71,22 @@ async def test_a_client_with_many_is_not_before_another_with_one() -> None:
     assert len(served) == 103
 
 
+@pytest.mark.usefixtures("_all_stay", "_no_turn_is_long")
+async def test_a_client_of_which_none_waits_is_served_at_once_beside_one_with_many() -> None:
+    served: list[str] = []
+    arrivals = Arrivals(lambda connection: served.append(connection.name), 1_000)  # type: ignore[attr-defined]
+    assert all(map(arrivals.add, of(*["attacker"] * 100)))
+    await asyncio.sleep(0)
+    for turn in "ab":
+        served.clear()
+        # An attacker with many addresses is before others no more often than that.
+        names = [f"{turn}{number}" for number in range(SERVED_WHEN_BUSY + 2)]
+        assert all(map(arrivals.add, of("attacker", *names)))
+        assert served == names[:SERVED_WHEN_BUSY]
+        await asyncio.sleep(0)
+        assert [name for name in served if name != "attacker"] == names
+
+
 @pytest.mark.usefixtures("_all_stay")
 async def test_fewer_are_served_in_a_turn_after_a_long_one() -> None:
     turns: list[int] = [0]
