@@ -31,8 +31,8 @@ async def end(task: asyncio.Task[Any], again_seconds: float = _AGAIN_SECONDS) ->
 
 
 class Begun(Generic[T]):
-    """A coroutine that was run until it first waits for something; that raises what it raises. `result` is what it
-    returned, if it `has_ended`. Else it is to be awaited once, or closed; `rest` is the same as a coroutine.
+    """A coroutine that was run until it first waits for something; making one raises what it raises by then. `result`
+    is what it returned, if it `has_ended`. Else it is to be awaited once, or closed; `rest` is the same as a coroutine.
 
     Most of what sends and answers never waits, and a task for each would cost more than the work itself. Python 3.12
     has eager tasks; this is the part of them that is needed, for 3.11.
@@ -69,3 +69,5 @@ class Begun(Generic[T]):
                 self._awaited = resume()
             except StopIteration as ended:
                 return cast("T", ended.value)
+            finally:
+                del resume  # an error in it leads to this frame, which would hold it

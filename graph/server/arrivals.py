@@ -69,6 +69,7 @@ class Arrivals:
         """Now, however many there are."""
         if self._begins is not None:
             self._begins.cancel()
+            self._begins = None
         self._serve_some(self._count)
 
     def _begin_next_turn(self) -> None:
@@ -78,7 +79,12 @@ class Arrivals:
     def _begin(self) -> None:
         is_busy = perf_counter() - self._turn_began > LONG_TURN_SECONDS
         self._left = SERVED_WHEN_BUSY
-        self._serve_some(SERVED_WHEN_BUSY if is_busy else SERVED_AT_ONCE)
+        self._begins = None
+        try:
+            self._serve_some(SERVED_WHEN_BUSY if is_busy else SERVED_AT_ONCE)
+        finally:
+            if self._count:
+                self._begin_next_turn()
 
     def _serve_some(self, most: int) -> None:
         is_full = self._count > self._most // 2
@@ -97,6 +103,3 @@ class Arrivals:
             else:
                 most -= 1
                 self._serve(connection)
-        self._begins = None
-        if self._count:
-            self._begin_next_turn()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,8 @@ from graph.settings import Settings
 from persistence.tasks import Begun
 
 _POLL_SECONDS: Final = 0.05
+
+_log = logging.getLogger(__name__)
 
 _TRIM_TICKS: Final = heap.TRIM_SECONDS * 10
 """uvicorn's ticks, of a tenth of a second each."""
@@ -84,6 +87,9 @@ class WebServer(uvicorn.Server):
             await loop.connect_accepted_socket(self._protocol, connection)
         except OSError:
             # Its client has left already.
+            connection.close()
+        except Exception:  # noqa: BLE001 - one connection must not end the accepting of others
+            _log.exception("A connection cannot be served")
             connection.close()
 
     def _protocol(self) -> asyncio.Protocol:

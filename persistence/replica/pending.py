@@ -11,13 +11,20 @@ where it has not come by then, exactly those shards are read from the database.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Self, TypeAlias, TypeVar
 
+from persistence.model.paging import Page, PageRequest
+from persistence.model.queries import ShardFilter
 from persistence.model.records import ChangeMark, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import OmittedRange
 
 Item: TypeAlias = ShardDiff | OmittedRange
+
+PAGES_AT_MOST: Final = 32
+"""That a lookup is held against, a microsecond or two each. Of one more each shard of its namespace counts as
+changed."""
 
 
 class _Received(NamedTuple):
@@ -132,6 +139,49 @@ def _namespaces(item: Item) -> Iterable[str]:
 K = TypeVar("K", bound=Hashable)
 
 
+@dataclass(frozen=True, slots=True)
+class ShownPage:
+    """What a page that was read from the database shows: these shards, and no others that match, from `first` to
+    `last`; null is without an end."""
+
+    revision: int
+    where: ShardFilter
+    first: ShardKey | None
+    last: ShardKey | None
+    shards: Mapping[ShardKey, Shard]
+
+    @classmethod
+    def of(cls, revision: int, where: ShardFilter, request: PageRequest[ShardKey], page: Page[Shard]) -> Self:
+        first, last = request.after, request.before
+        if request.backward and page.has_previous:
+            first = page.start if page.start is not None else page.items[0].key
+        elif not request.backward and page.has_next:
+            last = page.end if page.end is not None else page.items[-1].key
+        return cls(revision, where, first, last, {shard.key: shard for shard in page.items})
+
+    def replaces(self, other: ShownPage) -> bool:
+        """Whether what the other one shows, or something newer, is shown by this one."""
+        return (
+            other.where == self.where
+            and other.revision <= self.revision
+            and (self.first is None or (other.first is not None and self.first <= other.first))
+            and (self.last is None or (other.last is not None and self.last >= other.last))
+        )
+
+    def contradicts(self, key: ShardKey, held: Shard | None) -> bool:
+        """Whether a shard that is held as it was before is not what the page shows. One that a cursor of the request
+        names is on no page, and counts as within."""
+        shown = self.shards.get(key)
+        if shown is not None:
+            return held != shown
+        return (
+            held is not None
+            and (self.first is None or key >= self.first)
+            and (self.last is None or key <= self.last)
+            and self.where.matches(held)
+        )
+
+
 class Expectations:
     """Each is met by a revision, and remembered until the newest of all has come."""
 
@@ -145,6 +195,7 @@ class Expectations:
         self._all = 0
         self._lists: dict[str | None, int] = {}
         """By namespace; those of any, without a name."""
+        self._pages: list[ShownPage] = []
 
     def expect_shards(self, revision: int, shards: Iterable[ShardKey | Shard]) -> None:
         """These were changed by a commit that ended at `revision`, or answered as of it."""
@@ -168,44 +219,41 @@ class Expectations:
         self.newest = max(self.newest, revision)
 
     def expect_lists(self, revision: int, name: str | None) -> None:
-        """Of a namespace, or of any. A single shard is not expected by that: the few that a list showed otherwise than
-        they are in memory are, and those that are `changing` until then."""
+        """Of a namespace, or of any. No single shard is expected by that."""
         _raise(self._lists, name, revision)
         self.newest = max(self.newest, revision)
 
-    def changing(self, diffs: Iterable[ShardDiff]) -> None:
-        """These are shown next. What a list showed as it was after the last of several changes of a shard must not be
-        shown as it was between them."""
-        if not self._lists:
-            return
-        for diff in diffs:
-            revision = max(self._lists.get(diff.namespace, 0), self._lists.get(None, 0))
-            if diff.revision <= revision:
-                self.expect_shards(revision, [diff.key])
-
-    def changing_much(self) -> None:
-        """It is not known what is shown next: what lists showed is expected of each shard that they were of."""
-        lists, self._lists = self._lists, {}
-        for name, revision in lists.items():
-            if name is None:
-                self.expect_all(revision)
-            else:
-                self.expect_namespaces(revision, [name])
+    def expect_page(self, page: ShownPage) -> None:
+        """Lists of its namespace are expected, and the shards that are not as it shows them."""
+        self._pages = [each for each in self._pages if not page.replaces(each)]
+        if len(self._pages) < PAGES_AT_MOST:
+            self._pages.append(page)
+            self.expect_lists(page.revision, page.where.namespace)
+        elif page.where.namespace is None:
+            self.expect_all(page.revision)
+        else:
+            self.expect_namespaces(page.revision, [page.where.namespace])
 
     def seen(self, revision: int, everywhere: int | None = None) -> None:
         """The replica has come so far; so far as `everywhere` with namespaces that are behind."""
         self._seen = revision
-        if (revision if everywhere is None else everywhere) >= self.newest and (self._partly or self._lists):
+        met = revision if everywhere is None else everywhere
+        if met >= self.newest and (self._partly or self._lists):
             for expected in (self._shards, self._partly, self._wholly, self._lists):
                 expected.clear()
+        if self._pages:
+            self._pages = [page for page in self._pages if page.revision > met]
 
-    def of_shard(self, key: ShardKey, seen: int | None = None) -> bool:
-        """`seen`: how far its namespace is, if that is behind."""
+    def of_shard(self, key: ShardKey, held: Shard | None, seen: int | None = None) -> bool:
+        """Whether it must not be shown as it is `held`, null for one that is not. `seen`: how far its namespace is, if
+        that is behind."""
         if seen is None:
             seen = self._seen
         if self.newest <= seen:
             return False
-        return max(self._shards.get(key, 0), self._wholly.get(key.namespace, 0), self._all) > seen
+        if max(self._shards.get(key, 0), self._wholly.get(key.namespace, 0), self._all) > seen:
+            return True
+        return any(page.revision > seen and page.contradicts(key, held) for page in self._pages)
 
     def of_namespace(self, name: str | None, seen: int | None = None) -> bool:
         """Of any namespace, without a name."""

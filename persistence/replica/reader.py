@@ -114,8 +114,8 @@ class ReplicaShards:
         was_missing = self._replica.table_of(where.namespace) is None
         held = self._held_page(where, page)
         if held is None:
-            # The database is ahead of what is behind: what is shown of it would be expected of all reads that follow,
-            # and each of them would be one of the database until the feed has come as far.
+            # The database is ahead of what is behind: what is shown of it would be expected of all lists that follow,
+            # and each of them would be read there until the feed has come as far.
             await self._replica.caught_up(where.namespace)
             # A filter that a table has not answered is not tried again: it may look at thousands of shards.
             held = self._held_page(where, page) if was_missing else None
@@ -192,7 +192,7 @@ class ReplicaTotals:
             return Stamped(table.value.counts(namespace), table.position)
         async with self._turn:
             stored = await self._stored.counts(namespace)
-        self._replica.expect_list(stored.position, namespace)
+        self._replica.expect_counts(stored.position, namespace, stored.value)
         return stored
 
     async def owners(self) -> Collection[str]:

@@ -23,9 +23,9 @@ from persistence.model.queries import ShardFilter
 from persistence.model.records import UNMARKED, Shard, ShardDiff, ShardKey, StreamPosition
 from persistence.model.stream import ChangedShard, OmittedRange
 from persistence.ports.feed import Watcher
-from persistence.ports.readers import ShardReader, Stamped
+from persistence.ports.readers import ShardCount, ShardReader, Stamped
 from persistence.replica.loading import Full, SameHistory, load
-from persistence.replica.pending import Backlog, Expectations, Lag
+from persistence.replica.pending import Backlog, Expectations, Lag, ShownPage
 from persistence.replica.sorted_table import SortedTable, StagedDiffs
 from persistence.tasks import end
 
@@ -114,8 +114,8 @@ class Replica:
         is not fresh, or is missing what this process has changed or shown of that shard."""
         lag = self._backlog.lags.get(key.namespace) if self._backlog.items else None
         if lag is not None:
-            return None if self._expected.of_shard(key, lag.position.revision) else self._as_of(lag)
-        if self._expects and self._expected.of_shard(key):
+            return None if self._expects_shard(key, lag.position.revision) else self._as_of(lag)
+        if self._expects and self._expects_shard(key):
             return None
         return self._fresh()
 
@@ -136,7 +136,7 @@ class Replica:
             lags = {name: behind[name] for name in {key.namespace for key in keys} if name in behind}
             if lags:
                 return self._table_before(keys, lags)
-        if self._expects and any(map(self._expected.of_shard, keys)):
+        if self._expects and any(map(self._expects_shard, keys)):
             return None
         return self._fresh()
 
@@ -146,7 +146,7 @@ class Replica:
         furthest = min(lags.values(), key=lambda lag: lag.position.revision)
         revision = furthest.position.revision
         found = self._as_of(furthest)
-        if found is None or any(self._expected.of_shard(key, revision) for key in keys):
+        if found is None or any(self._expects_shard(key, revision) for key in keys):
             return None
         for key in keys:
             lag = lags.get(key.namespace)
@@ -183,6 +183,11 @@ class Replica:
     def _expects(self) -> bool:
         """Whether anything is expected at all: mostly nothing is."""
         return self._expected.newest > self._position.revision
+
+    def _expects_shard(self, key: ShardKey, seen: int | None = None) -> bool:
+        """As `Expectations.of_shard`, as the table has it."""
+        held = None if self._table is None else self._table.get(*key)
+        return self._expected.of_shard(key, held, seen)
 
     @property
     def _is_given_up(self) -> bool:
@@ -240,25 +245,19 @@ class Replica:
     def expect_page(
         self, position: StreamPosition, where: ShardFilter, request: PageRequest[ShardKey], page: Page[Shard]
     ) -> None:
-        """A page of shards was read from the database: it shows which are absent, too. Mostly a few are not as they are
-        in memory; lookups of all others are answered from there."""
-        if not self._continues(position, where.namespace):
-            return
-        unlike = None if self._table is None or self._backlog.items else self._table.unlike(where, request, page)
-        if unlike is None:
-            self.expect_list(position, where.namespace)
-        else:
-            self._expected.expect_lists(position.revision, where.namespace)
-            self._expected.expect_shards(position.revision, unlike)
+        """A page of shards was read from the database. Mostly a few are not as they are in memory: lookups of all
+        others are answered from there."""
+        if self._continues(position, where.namespace):
+            self._expected.expect_page(ShownPage.of(position.revision, where, request, page))
 
-    def expect_list(self, position: StreamPosition, namespace: str | None) -> None:
-        """Something about all shards of a namespace, or of any, was read from the database: each may have changed."""
+    def expect_counts(self, position: StreamPosition, namespace: str | None, counts: Iterable[ShardCount]) -> None:
+        """Shards of a namespace, or of all, were counted in the database. Where memory has other counts of a namespace,
+        each of its shards may have changed."""
         if not self._continues(position, namespace):
             return
-        if namespace is None:
-            self._expected.expect_all(position.revision)
-        else:
-            self._expected.expect_namespaces(position.revision, [namespace])
+        held = () if self._table is None else self._table.counts(namespace)
+        self._expected.expect_lists(position.revision, namespace)
+        self._expected.expect_namespaces(position.revision, {count.namespace for count in {*counts} ^ {*held}})
 
     def require_shards(self, revision: int, keys: Iterable[ShardKey]) -> None:
         """What is read of these shards must not be older. What is loaded later is no older anyway."""
@@ -298,7 +297,7 @@ class Replica:
     async def shows_soon(self, keys: Collection[ShardKey]) -> None:
         """Until it shows what is expected of these shards, if that comes within `soon_seconds`. Long changes are not
         waited for."""
-        await self._soon(lambda: any(map(self._expected.of_shard, keys)))
+        await self._soon(lambda: any(map(self._expects_shard, keys)))
 
     async def _soon(self, is_expecting: Callable[[], bool]) -> None:
         with suppress(TimeoutError):
@@ -368,9 +367,7 @@ class Replica:
             self._backlog.add(before, diffs, omitted, self._feed.now())
         else:
             if self._backlog.items or omitted is not None:
-                self._expected.changing_much()
                 diffs = self._backlog.hold_back(before, diffs, omitted, self._feed.now())
-            self._expected.changing(diffs)
             try:
                 for diff in diffs:
                     self._table.apply(diff)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from persistence.model.paging import Page, PageRequest, page_of
@@ -83,32 +83,6 @@ class SortedTable(ShardTable):
                 if len(found) > request.limit:
                     break
         return page_of(found, request)
-
-    def unlike(self, where: ShardFilter, request: PageRequest[ShardKey], page: Page[Shard]) -> list[ShardKey] | None:
-        """Shards that a page which was read elsewhere shows otherwise than this table: at another revision, or not at
-        all. Null where too many would have to be looked at."""
-        # Of more shards, for some of those here may have been deleted there: that page goes further then.
-        more_of_it = replace(request, limit=2 * request.limit, counted=False)
-        held = self.page(where, more_of_it) if page.is_complete else None
-        if held is None:
-            return None
-        shards, shown = held.items, {shard.key for shard in page.items}
-        if request.backward:
-            goes_on, held_goes_on = page.has_previous, held.has_previous
-            if goes_on:
-                shards = [shard for shard in shards if shard.key >= page.items[0].key]
-        else:
-            goes_on, held_goes_on = page.has_next, held.has_next
-            if goes_on:
-                shards = [shard for shard in shards if shard.key <= page.items[-1].key]
-        if held_goes_on and len(shards) == len(held.items):
-            return None
-        changed = (shard.key for shard in page.items if self._revision_of(shard.key) != shard.revision)
-        return [*changed, *(shard.key for shard in shards if shard.key not in shown)]
-
-    def _revision_of(self, key: ShardKey) -> int | None:
-        shard = self.get(*key)
-        return None if shard is None else shard.revision
 
     def _total(self, namespace: str | None, request: PageRequest[ShardKey]) -> int | None:
         """Null for one that is not to be counted."""

@@ -85,6 +85,7 @@ async def test_a_client_of_which_none_waits_is_served_at_once_beside_one_with_ma
         assert served == names[:SERVED_WHEN_BUSY]
         await asyncio.sleep(0)
         assert [name for name in served if name != "attacker"] == names
+    arrivals.serve_all()  # else they would come in other tests
 
 
 @pytest.mark.usefixtures("_all_stay")
@@ -102,6 +103,7 @@ async def test_fewer_are_served_in_a_turn_after_a_long_one() -> None:
         await asyncio.sleep(0)
         turns.append(0)
     assert turns[:4] == [SERVED_AT_ONCE + SERVED_WHEN_BUSY, *[SERVED_WHEN_BUSY] * 3]
+    arrivals.serve_all()
 
 
 @pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="only Linux tells")
@@ -150,6 +152,7 @@ async def test_a_turn_is_not_spent_on_closing(room: int, most: int, monkeypatch:
         await asyncio.sleep(0)
     # One a millisecond, for two milliseconds of each turn; for ten where there is little room.
     assert max(closed) == most
+    arrivals.serve_all()
 
 
 async def test_a_few_are_served_though_their_clients_send_no_more(stack: ExitStack) -> None:
@@ -202,3 +205,26 @@ async def test_a_connection_whose_client_has_left_is_closed(stack: ExitStack) ->
     assert left.fileno() == -1
     await asyncio.sleep(0)
     assert served == at_once
+
+
+@pytest.mark.usefixtures("_all_stay", "_no_turn_is_long")
+async def test_others_are_served_after_one_that_could_not_be() -> None:
+    served: list[socket.socket] = []
+
+    def serve(connection: socket.socket) -> None:
+        served.append(connection)
+        if len(served) == SERVED_AT_ONCE + 1:
+            raise MemoryError
+
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    try:
+        arrivals = Arrivals(serve, 100)
+        connections = of(*["a"] * 30)
+        assert all(map(arrivals.add, connections))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    finally:
+        asyncio.get_running_loop().set_exception_handler(None)
+    assert served == connections
+    assert [type(each) for each in told] == [MemoryError]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Awaitable
 
 import pytest
@@ -100,6 +101,30 @@ async def test_cancelled_while_it_waits_it_is_left() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert log.said == ["left"]
+
+
+async def test_cancelled_it_is_freed_without_the_collector() -> None:
+    """What is in a cycle when everything is exempted from collection stays for good (decision 72)."""
+
+    class Held:
+        pass
+
+    async def work(_: Held) -> None:
+        await asyncio.Event().wait()
+
+    held = Held()
+    freed = weakref.ref(held)
+    task = asyncio.ensure_future(Begun(work(held)))
+    del held
+    await asyncio.sleep(0)
+    gc.disable()
+    try:
+        task.cancel()
+        await asyncio.wait({task})
+        del task
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 async def test_closed_before_it_is_awaited_it_leaves_nothing_behind() -> None:

@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
@@ -19,7 +20,11 @@ from graph.auth.principal import Scope as Allowed
 from graph.http.admission import AdmissionQueue
 from graph.http.app import create_app
 from graph.http.entry import Entry
+from persistence.commands.nodes import RegisterNode
+from persistence.commands.shards import PinRequest
 from persistence.feed.live import LiveFeed, live_feed
+from persistence.model.paging import PageRequest
+from persistence.model.queries import EVERY_SHARD
 from persistence.model.records import AsOf, ShardKey, StreamPosition
 from persistence.replica.observed_reads import ObservedReads
 from persistence.replica.reader import ReplicaShards
@@ -27,7 +32,7 @@ from persistence.replica.replica import Replica, following
 from persistence.service.executor import CommandExecutor
 from tests.support.graphql_api import Api, api_of, services_of
 from tests.support.graphql_documents import BY_ALICE, UPDATE, one_shard
-from tests.support.mesh import BILLING, SEARCH, Mesh, new
+from tests.support.mesh import BILLING, CHANGE, SEARCH, Mesh, new
 from tests.support.tokens import bearer, shared_secret
 
 FIELDS: Final = "shardId ownerNodeId version revision updatedAt"
@@ -383,8 +388,30 @@ async def test_nothing_is_answered_at_once_before_its_turn_or_while_memory_is_be
         busy.setattr(AdmissionQueue, "is_free", False)
         assert at_once(settled, body) is None
     position = settled.feed.position
-    settled.replica.expect_list(position._replace(revision=position.revision + 1), BILLING)
+    settled.replica.expect_counts(position._replace(revision=position.revision + 1), BILLING, [])
     assert at_once(settled, body) is None
+
+
+async def test_after_a_list_from_the_database_lookups_of_what_is_the_same_in_memory_are_answered_from_there(
+    settled: Served,
+) -> None:
+    """Of what came by the feed, too: every field of it is equal."""
+    await settled.mesh.execute(RegisterNode("node-y", CHANGE))
+    shard = await settled.mesh.created("rich", "node-y", capacity_hint=0.1, locality_hint="eu", leader_id="node-z")
+    pin = PinRequest("kept", datetime(2030, 1, 1, 12, 30, 0, 123456, UTC))
+    await settled.mesh.updated(shard, pin=pin, anti_affinity_group="rich")
+    await settled.move("a", "node-z")
+    store = settled.mesh.store
+    request: PageRequest[ShardKey] = PageRequest(500)
+    page, counts = await store.shards.page(EVERY_SHARD, request), await store.totals.counts()
+    assert page.position == settled.replica.position
+    later = page.position._replace(revision=page.position.revision + 1)
+    settled.replica.expect_page(later, EVERY_SHARD, request, page.value)
+    settled.replica.expect_counts(later, None, counts.value)
+    assert settled.replica.table_of(None) is None
+    assert len(page.value.items) > 2
+    for shown in page.value.items:
+        assert settled.replica.table_with(shown.key) is not None, shown
 
 
 async def test_a_lookup_that_waits_after_all_is_finished_and_answered_by_an_asgi_call(

@@ -15,10 +15,25 @@ from persistence.model.paging import Page, PageRequest
 from persistence.model.queries import ShardFilter
 from persistence.model.records import Shard, ShardDiff, ShardKey
 from persistence.ports.readers import Stamped
+from persistence.replica.pending import PAGES_AT_MOST
 from persistence.replica.reader import ReplicaShards
 from persistence.replica.replica import Replica
 from tests.reference.readers import page_by
-from tests.support.scripted_replica import LIMITS, LONG, ONE, THREE, TWO, Scripted, at, deletion, put, replicated
+from tests.support.scripted_replica import (
+    LIMITS,
+    LONG,
+    ONE,
+    ONE_MOVED,
+    THREE,
+    TWO,
+    TWO_MOVED,
+    Scripted,
+    at,
+    deletion,
+    put,
+    replicated,
+    turns,
+)
 from tests.support.streams import a_shard
 
 OWNERS: Final = ("node-1", "node-2")
@@ -141,26 +156,87 @@ async def test_a_shard_that_a_list_did_not_show_any_more_is_not_shown(scripted: 
     assert replica.table_with(THREE.key) is not None
 
 
-async def test_of_a_list_that_memory_cannot_be_compared_with_each_shard_is_expected(
+async def test_a_shard_that_is_read_from_history_only_later_is_held_against_the_list_too(
     scripted: Scripted, replica: Replica
 ) -> None:
-    """What it ended with may be far beyond what is looked at here."""
+    """A long change comes before what the list showed."""
     await scripted.hand_over(0, ONE, TWO, THREE)
-    replica.expect_page(at(4), ShardFilter(), PageRequest(1), Page([THREE], has_next=False, has_previous=False))
+    where, shown = ShardFilter(namespace="a"), [replace(ONE_MOVED, revision=4), TWO_MOVED]
+    replica.expect_page(at(4), where, PageRequest(5), Page(shown, has_next=False, has_previous=False))
+    await scripted.deliver(put(replace(ONE, revision=1)), omitted=LONG)
     assert replica.table_with(ONE.key) is None
+    assert replica.table_with(TWO.key) is None
+    assert replica.table_with(THREE.key) is not None
+    for row in (ONE_MOVED, TWO_MOVED):
+        scripted.history.put_nowait(put(row))
+    await turns()
+    assert replica.table_with(ONE.key) is None
+    assert replica.table_with(TWO.key) == Stamped(replica.table, at(3))
+
+
+async def test_of_more_pages_than_lookups_are_held_against_each_shard_is_expected(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    page = Page([ONE, TWO], has_next=False, has_previous=False)
+    searches = [ShardFilter(namespace="a", search=str(number)) for number in range(PAGES_AT_MOST)]
+    for each in searches:
+        replica.expect_page(at(4), each, PageRequest(5), page)
+    assert replica.table_with(ONE.key) is not None
+    replica.expect_page(at(4), ShardFilter(namespace="a", pinned=False), PageRequest(5), page)
+    assert replica.table_with(ONE.key) is None
+    assert replica.table_with(THREE.key) is not None
+
+
+async def test_a_list_that_is_read_again_takes_the_place_of_the_one_before(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    moved, moved_again = replace(ONE, revision=4), replace(ONE, revision=5)
+    for _ in range(PAGES_AT_MOST):
+        for revision, shard in ((4, moved), (5, moved_again)):
+            page = Page([shard, TWO], has_next=False, has_previous=False)
+            replica.expect_page(at(revision), ShardFilter(namespace="a"), PageRequest(5), page)
+    assert replica.table_with(TWO.key) is not None
+    await scripted.deliver(put(moved))
+    assert replica.table_with(ONE.key) is None
+    await scripted.deliver(put(moved_again))
+    assert replica.table_with(ONE.key) is not None
+
+
+async def test_of_a_list_that_is_read_again_and_comes_less_far_both_are_held(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    replica.expect_page(at(4), ShardFilter(), PageRequest(5), Page([ONE], has_next=False, has_previous=False))
+    replica.expect_page(at(5), ShardFilter(), PageRequest(1), Page([ONE], has_next=True, has_previous=False))
+    assert replica.table_with(ONE.key) is not None
+    assert replica.table_with(TWO.key) is None
+    await scripted.deliver(deletion(TWO, 4))
+    assert replica.table_with(TWO.key) is not None
+
+
+async def test_a_search_that_ended_early_says_nothing_of_what_is_beyond(scripted: Scripted, replica: Replica) -> None:
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    searched = ShardFilter(search="")
+    replica.expect_page(at(4), searched, PageRequest(5), Page([], has_next=True, has_previous=False, end=ONE.key))
+    assert replica.table_with(ONE.key) is None
+    assert replica.table_with(TWO.key) is not None
+    replica.expect_page(
+        at(4), searched, PageRequest(5, backward=True), Page([], has_next=False, has_previous=True, start=THREE.key)
+    )
+    assert replica.table_with(TWO.key) is not None
     assert replica.table_with(THREE.key) is None
 
 
-async def test_of_a_list_that_a_long_change_comes_after_each_shard_is_expected(
+async def test_counts_that_are_others_in_memory_are_expected_of_their_namespaces(
     scripted: Scripted, replica: Replica
 ) -> None:
-    """The rest of it is read from history: it is not known yet which shards it is of."""
     await scripted.hand_over(0, ONE, TWO, THREE)
-    moved = replace(ONE, revision=1)
-    replica.expect_page(
-        at(3), ShardFilter(namespace="a"), PageRequest(5), Page([ONE, TWO], has_next=False, has_previous=False)
-    )
-    assert replica.table_with(TWO.key) is not None
-    await scripted.deliver(put(moved), omitted=LONG)
-    assert replica.table_with(TWO.key) is None
-    assert replica.table_with(THREE.key) is not None
+    table = replica.table
+    assert table is not None
+    counts = [count._replace(shards=count.shards + (count.namespace == "b")) for count in table.counts(None)]
+    replica.expect_counts(at(4), None, counts)
+    assert replica.table_with(ONE.key) is not None
+    assert replica.table_with(THREE.key) is None
+    assert replica.table_of("a") is None
