@@ -215,7 +215,7 @@ _SAMPLE: Final = re.compile(
     r"^(omnirelay_build_info|omnirelay_feed_lag_revisions)(\{[^}]*\})? ([0-9]{1,18})(?:\.0)?$", re.MULTILINE
 )
 
-_LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
+_LABEL: Final = re.compile(r'\b(\w+)="([^"]*)"')
 
 
 def _server_facts(server: Address) -> Json:

@@ -38,7 +38,7 @@ COLUMNS: Final = (
 CLEARABLE: Final = ("leaderId", "localityHint", "antiAffinityGroup")
 """Columns that may be null."""
 
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 

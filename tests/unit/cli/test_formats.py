@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from time import process_time
 from typing import Any, Final
 
 import pytest
@@ -253,3 +254,24 @@ def test_a_damaged_table_is_shards_or_problems_and_never_an_exception(form: str,
         text[position] = data.draw(st.integers(0, 255))
     shards, _ = read(form, bytes(text))
     assert all(identifier_problem(shard["shardId"]) is None for shard in shards)
+
+
+@pytest.mark.parametrize("piece", ["a", "1", "=", " ", "[", "-1 ", "a: ", "a:b", '"', "1.", "-", ",", "1,"])
+@pytest.mark.parametrize("form", sorted(FOREIGN))
+def test_a_long_line_is_read_in_a_time_that_is_linear_in_it(form: str, piece: str) -> None:
+    """200,000 characters take milliseconds; tried from each of them anew they took minutes."""
+    began = process_time()
+    read(form, piece * (200_000 // len(piece)))
+    assert process_time() - began < 20.0
+
+
+@pytest.mark.parametrize("number", ["1" * 100_000 + "x", "." * 100_000, "1." * 50_000, "1e" * 50_000])
+def test_a_long_number_is_refused_in_a_time_that_is_linear_in_it(number: str) -> None:
+    began = process_time()
+    assert (
+        read_file(
+            [b"namespace,shardId,ownerNodeId,capacityHint\n", f"a,b,c,{number}\n".encode()], "csv", None, Problems()
+        ).rows
+        == []
+    )
+    assert process_time() - began < 20.0
