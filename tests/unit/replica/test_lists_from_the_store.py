@@ -216,6 +216,33 @@ async def test_of_a_list_that_is_read_again_and_comes_less_far_both_are_held(
     assert replica.table_with(TWO.key) is not None
 
 
+async def test_a_list_that_was_read_earlier_and_comes_later_does_not_take_the_place_of_a_newer_one(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    moved = replace(ONE, revision=5)
+    for revision, shard in ((5, moved), (4, ONE)):
+        page = Page([shard, TWO], has_next=False, has_previous=False)
+        replica.expect_page(at(revision), ShardFilter(namespace="a"), PageRequest(5), page)
+    assert replica.table_with(ONE.key) is None
+    await scripted.deliver(put(replace(TWO, revision=4)))
+    assert replica.table_with(ONE.key) is None
+
+
+async def test_a_namespace_that_has_come_as_far_as_a_list_is_not_held_against_it_while_another_is_behind(
+    scripted: Scripted, replica: Replica
+) -> None:
+    await scripted.hand_over(0, ONE, TWO, THREE)
+    page = Page([ONE_MOVED, TWO, THREE], has_next=False, has_previous=False)
+    replica.expect_page(at(2), ShardFilter(), PageRequest(5), page)
+    of_a = Page([ONE_MOVED, TWO], has_next=False, has_previous=False)
+    replica.expect_page(at(9), ShardFilter(namespace="a"), PageRequest(5), of_a)
+    await scripted.deliver(put(replace(ONE, revision=1)), omitted=LONG)
+    await scripted.deliver(put(replace(THREE, revision=4)))
+    assert replica.table_with(ONE.key) is None
+    assert replica.table_with(THREE.key) is not None
+
+
 async def test_a_search_that_ended_early_says_nothing_of_what_is_beyond(scripted: Scripted, replica: Replica) -> None:
     await scripted.hand_over(0, ONE, TWO, THREE)
     searched = ShardFilter(search="")
