@@ -22,7 +22,7 @@ _BROKER: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 _FIELD: Final = re.compile(r"\b(\w+):[ \t]*([^\s]*)")
-"""Without its beginning each character of a long word would be tried as one, in a time that is quadratic."""
+"""From the beginning of a word alone: tried from each of its letters, a long word takes a time that is quadratic."""
 
 
 def read(lines: Iterable[tuple[int, str]], problems: Problems) -> Iterator[tuple[int, Json]]:

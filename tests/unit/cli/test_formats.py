@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from time import process_time
 from typing import Any, Final
 
 import pytest
@@ -259,19 +258,13 @@ def test_a_damaged_table_is_shards_or_problems_and_never_an_exception(form: str,
 @pytest.mark.parametrize("piece", ["a", "1", "=", " ", "[", "-1 ", "a: ", "a:b", '"', "1.", "-", ",", "1,"])
 @pytest.mark.parametrize("form", sorted(FOREIGN))
 def test_a_long_line_is_read_in_a_time_that_is_linear_in_it(form: str, piece: str) -> None:
-    """200,000 characters take milliseconds; tried from each of them anew they took minutes."""
-    began = process_time()
-    read(form, piece * (200_000 // len(piece)))
-    assert process_time() - began < 20.0
+    """600,000 characters take milliseconds. In a quadratic time they take half an hour, and a test is ended before."""
+    assert read(form, piece * (600_000 // len(piece)))[0] == []
 
 
 @pytest.mark.parametrize("number", ["1" * 100_000 + "x", "." * 100_000, "1." * 50_000, "1e" * 50_000])
 def test_a_long_number_is_refused_in_a_time_that_is_linear_in_it(number: str) -> None:
-    began = process_time()
-    assert (
-        read_file(
-            [b"namespace,shardId,ownerNodeId,capacityHint\n", f"a,b,c,{number}\n".encode()], "csv", None, Problems()
-        ).rows
-        == []
-    )
-    assert process_time() - began < 20.0
+    lines = [b"namespace,shardId,ownerNodeId,capacityHint\n", f"a,b,c,{number}\n".encode()]
+    problems = Problems()
+    assert read_file(lines, "csv", None, problems).rows == []
+    assert list(problems.lines)

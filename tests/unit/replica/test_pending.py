@@ -26,11 +26,7 @@ def test_nothing_is_expected_to_begin_with() -> None:
 
 def test_a_shard_that_was_changed_is_expected_and_so_is_what_would_list_it() -> None:
     expected = expecting()
-    assert (expected.of_shard(A, None), expected.of_shard(B, None), expected.of_shard(ELSEWHERE, None)) == (
-        True,
-        False,
-        False,
-    )
+    assert [expected.of_shard(key, None) for key in (A, B, ELSEWHERE)] == [True, False, False]
     assert (expected.of_namespace("billing"), expected.of_namespace("search")) == (True, False)
     assert expected.of_namespace(None)
 
